@@ -1,0 +1,70 @@
+"""The typed registry of kinds: our own and outsiders' come in by the same door.
+
+Every module in `chaos.faults` without a leading underscore is imported and its concrete `Fault` classes are added; then
+each entry point of the group `gameday.faults` names one more class. A module that fails to import fails the load: a
+fault must never be absent quietly.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+import chaos.faults
+from chaos.contracts import Fault
+from chaos.errors import DuplicateKind, UnknownKind
+
+T = TypeVar("T")
+GROUP = "gameday.faults"
+
+
+class Registry(Generic[T]):
+    """Kinds by name. Adding a kind twice names both owners; asking for one that is not there names the nearest."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._kinds: dict[str, tuple[type[T], str]] = {}
+
+    def add(self, kind: str, cls: type[T], *, owner: str) -> None:
+        """Add a kind. Raises DuplicateKind."""
+        if kind in self._kinds:
+            raise DuplicateKind(f"{self._what} {kind!r} is claimed by {self._kinds[kind][1]} and by {owner}")
+        self._kinds[kind] = (cls, owner)
+
+    def get(self, kind: str) -> type[T]:
+        """Return the class of a kind. Raises UnknownKind."""
+        if kind not in self._kinds:
+            near = difflib.get_close_matches(kind, self._kinds, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UnknownKind(f"{kind!r} is no {self._what}{hint} (there are: {', '.join(sorted(self._kinds))})")
+        return self._kinds[kind][0]
+
+    def __iter__(self) -> Iterator[tuple[str, type[T]]]:
+        return iter((kind, self._kinds[kind][0]) for kind in sorted(self._kinds))
+
+
+FaultRegistry = Registry[Fault[Any]]
+
+
+def faults() -> FaultRegistry:
+    """Return every kind of fault there is. Raises DuplicateKind, and whatever a broken module raises."""
+    registry = FaultRegistry("fault")
+    for module in pkgutil.iter_modules(chaos.faults.__path__):
+        if not module.name.startswith("_"):
+            _add_module(registry, f"chaos.faults.{module.name}")
+    for point in entry_points(group=GROUP):
+        cls = point.load()
+        registry.add(cls.kind, cls, owner=f"{point.dist.name if point.dist else '?'} ({point.value})")
+    return registry
+
+
+def _add_module(registry: FaultRegistry, name: str) -> None:
+    for cls in vars(importlib.import_module(name)).values():
+        ours = inspect.isclass(cls) and issubclass(cls, Fault) and cls.__module__ == name
+        if ours and not inspect.isabstract(cls):
+            registry.add(cls.kind, cls, owner=name)

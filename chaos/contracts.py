@@ -1,0 +1,240 @@
+"""Fault, Reading, Action, Target: the page to read first.
+
+A *fault* is its parameters. The frozen model that validates the YAML is the object that acts, by six pure methods:
+it says what to ask the host, whether it objects to what it sees, what to do, how to undo it, and how to tell from a
+later reading that each took effect. It never does anything itself.
+
+A *target* is a host within reach. It answers questions and performs actions; nothing else in this package touches a
+host. Questions and actions are data. Most are a line of POSIX sh; the others name an object of the kernel, which one
+target renders as `tc` and another as netlink messages.
+
+The *injector* (`chaos.run.injector`) owns the order: lock, read, objection, ledger, fuse, apply, read, hold, revert,
+read, disarm. So no author of a fault can get it wrong.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from chaos.kernel import Flow, Qdisc
+
+S = TypeVar("S")
+
+
+# --- questions: what can be asked of a host ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Ask for the standard output of a sh script that only looks (str)."""
+
+    script: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """Ask for an interface with its qdiscs and filters (`kernel.Link`)."""
+
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPath:
+    """Ask which flows carry this very connection (tuple of `kernel.Flow`; empty where no network is between)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PowerState:
+    """Ask the power controller whether the host is on, and the host whether it answers (`Power`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """The answer to `PowerState`. `boot` is the kernel's boot id, empty while the host does not answer."""
+
+    on: bool
+    answers: bool
+    boot: str = field(default="", compare=False)
+
+
+Question = Output | LinkState | ControlPath | PowerState
+
+
+@dataclass(frozen=True)
+class Reading(Generic[S]):
+    """Questions, and how to make one state of their answers (in the same order)."""
+
+    questions: tuple[Question, ...]
+    parse: Callable[..., S]
+
+
+# --- actions: what can be done to a host ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """Run a sh script. It must be repeatable: doing it twice is the same as once.
+
+    `until` is a sh condition that is true once the script has had its effect; an undo needs one, since the fuse on the
+    host believes a reading and not an exit status.
+    """
+
+    script: str
+    until: str = "true"
+
+
+@dataclass(frozen=True, slots=True)
+class PlantQdisc:
+    """Put `impairment` under a `prio` root of our own on an interface, with `exempt` flows passing beside it."""
+
+    interface: str
+    impairment: Qdisc
+    exempt: tuple[Flow, ...]
+    replaces: Qdisc | None
+
+
+@dataclass(frozen=True, slots=True)
+class UprootQdisc:
+    """Take our root away and put `restore` back; None where the kernel's own default comes back by itself."""
+
+    interface: str
+    restore: Qdisc | None
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchPower:
+    """Cut or give power through the inventory's power controller."""
+
+    on: bool
+
+
+Action = Shell | PlantQdisc | UprootQdisc | SwitchPower
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An action as sh: what to run, and the condition that is true once it had its effect."""
+
+    do: str
+    until: str
+
+
+# --- the two parties --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a command on a host came to."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Target(Protocol):
+    """One host within reach. Every method may raise `TargetError`; none retries an action."""
+
+    name: str
+
+    def run(self, script: str, *, check: bool = True, timeout: float = 30.0) -> Completed:
+        """Run sh text as root. With `check`, a status other than 0 raises CommandFailed. `timeout` in s."""
+
+    def ask(self, question: Question) -> Any:
+        """Answer a question; the question's docstring names the type."""
+
+    def perform(self, action: Action) -> None:
+        """Do it."""
+
+    def render(self, action: Action) -> Rendered:
+        """Return the action as sh, for the fuse and for people; pure."""
+
+    def probe_control_path(self) -> None:
+        """Open a second connection beside the first and use it; raises Unreachable when it can't."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """What the inventory says of a host that a fault may need to know before it is read."""
+
+    name: str
+    interface: str = ""
+    has_power: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Something a host must have; `check` is a sh condition, `package` is what a Debian host would install."""
+
+    name: str
+    check: str
+    package: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dose:
+    """What a reading at the end of the hold shows: how much arrived, and whether it counts as applied at all."""
+
+    achieved: Mapping[str, float]
+    confirmed: bool
+    why_not: str = ""
+
+
+class Fault(BaseModel, ABC, Generic[S]):
+    """One kind of fault. Subclass it in a file of its own, set `kind`, and write the six methods: no I/O in any."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str]
+    release: ClassVar[str] = "none"
+    """What letting go itself does to the traffic; it is kept apart from recovery."""
+    shade: ClassVar[str] = "#d9822b"
+    """The colour of its band in a chart."""
+    needs: ClassVar[tuple[Need, ...]] = ()
+    undo_from: ClassVar[Literal["host", "controller"]] = "host"
+    """Where the fuse stands: on the host, or on the controller's machine when the host itself goes down."""
+
+    @abstractmethod
+    def reading(self) -> Reading[S]:
+        """What to ask the host, and how to make a state of the answers."""
+
+    @abstractmethod
+    def objection(self, before: S) -> str | None:
+        """Why not on this host, or None."""
+
+    @abstractmethod
+    def apply(self, before: S) -> list[Action]:
+        """The actions that bring the fault about."""
+
+    @abstractmethod
+    def revert(self, before: S) -> list[Action]:
+        """The actions that undo it; computed and written down before any of `apply` runs."""
+
+    @abstractmethod
+    def is_applied(self, now: S) -> bool:
+        """Whether a reading shows the fault."""
+
+    @abstractmethod
+    def is_reverted(self, before: S, now: S) -> bool:
+        """Whether a reading shows the host as it was."""
+
+    def bind(self, host: HostView) -> Self:
+        """Return a copy with the blanks filled from the inventory (an interface); called once, by the plan."""
+        del host
+        return self
+
+    def asked(self) -> dict[str, float]:
+        """The dose that was asked for, by name in SI units."""
+        return {}
+
+    def dose(self, before: S, now: S) -> Dose:
+        """Judge a reading taken at the end of the hold against what was asked."""
+        del before
+        return Dose(achieved={}, confirmed=self.is_applied(now))

@@ -1,0 +1,68 @@
+"""The log of a run: one JSON object a line, appended and fsynced, never changed.
+
+    {"v": 1, "t": 81234567890123, "utc": "2026-11-23T18:00:00.123Z", "event": "fault.applied", ...}
+
+`t` is CLOCK_MONOTONIC of the controller in ns. The events and what they carry beside:
+
+    run.started    command                        run.ended        outcome (done | aborted | interrupted | failed), why
+    load.started   zero (ns: end of the baseline) load.ended       status (exit status of the load process)
+    phase          name (warmup|baseline|observe) abort            condition
+    fault.armed    fault, host                    fault.applied    fault, host, kind, asked, began (ns), confirmed
+    fault.dose     fault, host, achieved, confirmed, why_not
+    fault.cleared  fault, host, began (ns), reverted, by (controller | fuse)
+    fault.stuck    fault, host, why, by_hand      host.drift       host, what (list of lines)
+    note           text
+
+`fault.applied` and `fault.cleared` are stamped when the host acknowledged; `began` is when the command was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from chaos.clock import Clock
+from chaos.errors import RecordingError
+
+VERSION = 1
+Event = dict[str, Any]
+
+
+class EventLog:
+    """Appends events; safe to call from several threads, and after a crash whole up to the last line."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._file = path.open("a", encoding="utf-8")
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def write(self, event: str, **fields: Any) -> Event:
+        """Append one event and return it as written, once it is on the disk."""
+        line: Event = {"v": VERSION, "t": self._clock.now(), "utc": self._clock.utc().isoformat(), "event": event}
+        line |= fields
+        with self._lock:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        return line
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        self._file.close()
+
+
+def read_jsonl(path: Path) -> Iterator[Event]:
+    """Yield the lines of a JSONL file. A torn last line (a crash) is left out; damage elsewhere is a RecordingError."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            if number < len(lines):
+                raise RecordingError(f"{path}:{number}:1: not a line of JSON: {error}") from error

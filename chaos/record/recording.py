@@ -1,0 +1,77 @@
+"""A finished (or broken-off) run, as `judge` and `report` see it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from chaos.errors import RecordingError
+from chaos.record.events import Event, read_jsonl
+from chaos.record.samples import Samples, read_samples
+from chaos.record.terms import Terms
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One folder. Nothing is read before it is asked for."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> Recording:
+        """Return the recording in a folder. Raises RecordingError when it is none."""
+        if not (path / "plan.json").is_file():
+            raise RecordingError(f"{path}: not a recording: there is no plan.json in it; name a folder under runs/")
+        return cls(path)
+
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """plan.json as it stands."""
+        return self._json("plan.json")
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """meta.json as it stands."""
+        return self._json("meta.json")
+
+    @cached_property
+    def terms(self) -> Terms:
+        """What the run is judged by."""
+        try:
+            return Terms.model_validate(self.plan["terms"])
+        except (KeyError, ValidationError) as error:
+            raise RecordingError(f"{self.path}/plan.json: its terms can't be read: {error}") from error
+
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """All events, in order."""
+        return tuple(read_jsonl(self.path / "events.jsonl"))
+
+    @cached_property
+    def samples(self) -> Samples:
+        """All requests."""
+        return read_samples(self.path / "samples.bin")
+
+    def named(self, event: str) -> list[Event]:
+        """Return the events of one name, in order."""
+        return [e for e in self.events if e["event"] == event]
+
+    @cached_property
+    def zero(self) -> int | None:
+        """The end of the baseline, in ns; None when the load never started."""
+        started = self.named("load.started")
+        return int(started[0]["zero"]) if started else None
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            loaded = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RecordingError(f"{self.path / name}: can't be read: {error}") from error
+        if not isinstance(loaded, dict):
+            raise RecordingError(f"{self.path / name}: not a JSON object")
+        return loaded

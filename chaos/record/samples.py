@@ -1,0 +1,45 @@
+"""The samples of a run as a numpy array, read with numpy alone.
+
+The file says what it holds: one line of JSON, padded with spaces and ended by a newline at byte HEADER, then rows of
+fixed width. The header names the columns and their types, so a reader needs no code of the writer's; a crash costs at
+most the row that was being written.
+
+Columns (times are CLOCK_MONOTONIC in ns, 0 where it never happened): `scheduled sent first end` (i8), `bytes` (i8),
+`status` (i2; the HTTP status, 0 when no response was complete), `klass` (i2; an index into the header's `classes`),
+`worker` (i2; the shard), `error` (i2; an index into the header's `errors`, 0 for none).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chaos.errors import RecordingError
+
+HEADER = 4096
+
+
+@dataclass(frozen=True)
+class Samples:
+    """All rows of one run, in the order in which they ended, and the names behind their indexes."""
+
+    rows: np.ndarray[Any, np.dtype[np.void]]
+    classes: tuple[str, ...]
+    errors: tuple[str, ...]
+
+
+def read_samples(path: Path) -> Samples:
+    """Map a samples file into memory. Raises RecordingError when the file is absent or its header is damaged."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(HEADER))
+        dtype = np.dtype([(str(name), str(kind)) for name, kind in header["columns"]])
+        count = (path.stat().st_size - HEADER) // dtype.itemsize
+        rows = np.memmap(path, dtype, "r", offset=HEADER, shape=(count,)) if count > 0 else np.empty(0, dtype)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordingError(f"{path}: no samples can be read from it: {error}") from error
+    return Samples(rows, tuple(header.get("classes", ["default"])), tuple(header.get("errors", ["ok"])))

@@ -1,0 +1,75 @@
+"""What a run is judged by, agreed before it starts and kept in plan.json: offline, `judge` needs nothing else.
+
+BUDGETS is the vocabulary: a budget's name in YAML, the figure it binds, and on which side of the limit the good lies.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+
+class BudgetKind(NamedTuple):
+    """A budget's figure, its unit ("s", "1", "1/s"), and whether the limit is the most or the least allowed."""
+
+    figure: str
+    unit: str
+    side: Literal["max", "min"]
+
+
+BUDGETS: dict[str, BudgetKind] = {
+    "mttr": BudgetKind("time_to_recover_s", "s", "max"),
+    "time_to_detect": BudgetKind("time_to_detect_s", "s", "max"),
+    "recovery_lag": BudgetKind("recovery_lag_s", "s", "max"),
+    "outage": BudgetKind("outage_seconds", "s", "max"),
+    "latency_p50": BudgetKind("latency_p50_s", "s", "max"),
+    "latency_p90": BudgetKind("latency_p90_s", "s", "max"),
+    "latency_p99": BudgetKind("latency_p99_s", "s", "max"),
+    "qps_cv": BudgetKind("qps_cv_real", "1", "max"),
+    "qps_dip": BudgetKind("qps_dip", "1", "max"),
+    "error_ratio": BudgetKind("error_ratio", "1", "max"),
+    "lost_requests": BudgetKind("lost_requests", "requests", "max"),
+    "qps": BudgetKind("qps_mean", "1/s", "min"),
+    "goodput": BudgetKind("goodput_ratio", "1", "min"),
+    "availability": BudgetKind("availability_requests", "1", "min"),
+    "availability_time": BudgetKind("availability_time", "1", "min"),
+}
+
+
+class Frozen(BaseModel):
+    """A value: fixed once made, and nothing it does not know gets in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Budget(Frozen):
+    """One limit; `name` is a key of BUDGETS and `limit` is in that budget's unit."""
+
+    name: str
+    limit: float
+
+
+class Terms(Frozen):
+    """The load that was intended, the timeline, and the limits. Times in s, rates in 1/s.
+
+    `zero` of every figure is the end of the baseline: warm-up runs from -(warmup + baseline), observation to `observe`.
+    """
+
+    name: str
+    hypothesis: str = ""
+    rate: float
+    process: Literal["constant", "poisson", "gamma"] = "poisson"
+    burstiness: float = 1.0
+    classes: tuple[str, ...] = ("default",)
+    slo_latency: float | None = None
+    warmup: float
+    baseline: float
+    observe: float
+    window: float = 1.0
+    budgets: tuple[Budget, ...] = ()
+
+    @property
+    def arrival_dispersion(self) -> float:
+        """F0, the variance-to-mean ratio that the arrivals alone put into a count: 1 Poisson, 0 paced, 1/b gamma."""
+        return {"constant": 0.0, "poisson": 1.0, "gamma": 1.0 / self.burstiness}[self.process]
