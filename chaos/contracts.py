@@ -200,6 +200,10 @@ class Fault(BaseModel, ABC, Generic[S]):
     needs: ClassVar[tuple[Need, ...]] = ()
     undo_from: ClassVar[Literal["host", "controller"]] = "host"
     """Where the fuse stands: on the host, or on the controller's machine when the host itself goes down."""
+    settle: ClassVar[float] = 5.0
+    """How long after `revert` the host may take to read as it was, in s (a host that boots takes longer)."""
+    lasts: ClassVar[bool] = True
+    """False for a fault that is over once applied (a kill): it needs no `for`."""
 
     @abstractmethod
     def reading(self) -> Reading[S]:
@@ -218,8 +222,8 @@ class Fault(BaseModel, ABC, Generic[S]):
         """The actions that undo it; computed and written down before any of `apply` runs."""
 
     @abstractmethod
-    def is_applied(self, now: S) -> bool:
-        """Whether a reading shows the fault."""
+    def is_applied(self, before: S, now: S) -> bool:
+        """Whether a reading shows the fault. `before` is given since what is gone (a process) shows only beside it."""
 
     @abstractmethod
     def is_reverted(self, before: S, now: S) -> bool:
@@ -230,11 +234,14 @@ class Fault(BaseModel, ABC, Generic[S]):
         del host
         return self
 
+    def typical(self) -> S | None:
+        """A state that a healthy host may show, so that a plan can print commands without one; None where there is none."""
+        return None
+
     def asked(self) -> dict[str, float]:
         """The dose that was asked for, by name in SI units."""
         return {}
 
     def dose(self, before: S, now: S) -> Dose:
         """Judge a reading taken at the end of the hold against what was asked."""
-        del before
-        return Dose(achieved={}, confirmed=self.is_applied(now))
+        return Dose(achieved={}, confirmed=self.is_applied(before, now))

@@ -8,6 +8,7 @@ A number without a unit is refused where a unit could be meant: `delay: 50` says
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -35,6 +36,8 @@ def _split(text: str, what: str, units: dict[str, float], example: str) -> float
     scale = units.get(unit) or units.get(unit.lower())
     if scale is None:
         raise UnitError(f"{unit!r} is no unit of {what}; allowed: {', '.join(units)}")
+    if not math.isfinite(number * scale):
+        raise UnitError(f"{text[:40]!r} is too large to be {what}")
     return number * scale
 
 
@@ -72,7 +75,7 @@ def ratio(value: Any) -> float:
     """Return a ratio >= 0 from a plain number (0.2) or a percentage ("20%")."""
     if isinstance(value, str) and value.strip().endswith("%"):
         return _percentage(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise UnitError(f'{value!r} is not a ratio; write it like 0.2 or "20%"')
     return float(value)
 

@@ -1,0 +1,110 @@
+"""Commands for who writes experiments: check, schema, plan, catalog. They touch no host."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from chaos.cli._common import (
+    InventoryOption,
+    JsonOption,
+    experiment_of,
+    experiments_under,
+    inventory_of,
+    print_json,
+)
+from chaos.errors import InputError
+
+Files = Annotated[list[Path], typer.Argument(help="Experiments, or folders of them.")]
+
+
+def check(paths: Files, inventory: InventoryOption = None, as_json: JsonOption = False) -> None:
+    """Check experiments offline: keys, units, times; with -i also whether its hosts exist."""
+    files = experiments_under(paths)
+    mistakes = [line for path in files for line in _mistakes(path, inventory)]
+    if as_json:
+        print_json({"files": [str(path) for path in files], "mistakes": mistakes})
+    else:
+        typer.echo("\n".join(mistakes) if mistakes else f"{len(files)} checked, nothing wrong", err=bool(mistakes))
+    if mistakes:
+        raise typer.Exit(2)
+
+
+def _mistakes(path: Path, inventory: Path | None) -> list[str]:
+    from chaos.spec.references import check_references
+
+    try:
+        experiment = experiment_of(path)
+        if inventory is not None:
+            check_references(experiment, inventory_of(inventory))
+    except InputError as error:
+        return str(error).splitlines()
+    return []
+
+
+def schema() -> None:
+    """Print the JSON Schema of an experiment, for editors."""
+    from chaos import catalog
+    from chaos.spec.schema import experiment_schema
+
+    print_json(experiment_schema(catalog.faults()))
+
+
+def plan(file: Path, inventory: InventoryOption = None, as_json: JsonOption = False) -> None:
+    """Show what would happen on which host, and its undo. Touches nothing and reads nothing."""
+    from chaos.plan.plan import make_plan
+    from chaos.run.preview import preview
+
+    known = inventory_of(inventory)
+    planned = make_plan(experiment_of(file), known)
+    previews = preview(planned, known)
+    if as_json:
+        print_json(planned.model_dump(mode="json") | {"commands": [asdict(shown) for shown in previews]})
+        return
+    load, terms = planned.load, planned.terms
+    typer.secho(terms.name, bold=True)
+    typer.echo(f"load    {load.process} {load.rate:g}/s to {load.url}")
+    typer.echo(f"times   warm-up {terms.warmup:g} s, baseline {terms.baseline:g} s, observation {terms.observe:g} s")
+    typer.echo(f"reach   {', '.join(planned.reach.hosts) or 'no host'}")
+    for step, shown in zip(planned.steps, previews, strict=True):
+        typer.echo(f"\n{step.host}: {step.fault.kind} from {step.at_s:g} s for {step.for_s:g} s")
+        typer.echo(f"  letting go: {step.fault.release}; the fuse stands on the {step.fault.undo_from}")
+        for title, scripts in (("apply", shown.apply), ("undo", shown.undo), ("clean when", shown.clean)):
+            typer.echo(f"  {title}:")
+            typer.echo("\n".join(f"    {line}" for script in scripts for line in script.splitlines()))
+
+
+def catalog(
+    kind: Annotated[str | None, typer.Argument(help="Only this kind.")] = None, as_json: JsonOption = False
+) -> None:
+    """List the kinds of fault with their parameters."""
+    from chaos import catalog as kinds
+
+    registry = kinds.faults()
+    wanted = [(kind, registry.get(kind))] if kind else list(registry)
+    entries = [_entry(name, cls) for name, cls in wanted]
+    if as_json:
+        print_json(entries)
+        return
+    for entry in entries:
+        typer.secho(entry["kind"], bold=True, nl=False)
+        typer.echo(f"  {entry['summary']}")
+        for name, field in entry["parameters"].items():
+            typer.echo(f"    {name:<22} {field['default']:<12} {field['description']}")
+        typer.echo(f"    needs: {', '.join(entry['needs']) or 'nothing'}; letting go: {entry['release']}\n")
+
+
+def _entry(kind: str, cls: Any) -> dict[str, Any]:
+    fields = {
+        name: {
+            "default": "required" if field.is_required() else str(field.default) or "-",
+            "description": field.description,
+        }
+        for name, field in cls.model_fields.items()
+    }
+    summary = (cls.__doc__ or "").strip().splitlines()[0]
+    needs = [f"{need.name} ({need.package})" for need in cls.needs]
+    return {"kind": kind, "summary": summary, "parameters": fields, "needs": needs, "release": cls.release}

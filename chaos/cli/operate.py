@@ -1,0 +1,131 @@
+"""Commands that reach hosts: preflight, run, heal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from chaos.cli._common import (
+    RUNS,
+    InventoryOption,
+    JsonOption,
+    RunsOption,
+    experiment_of,
+    experiments_under,
+    inventory_of,
+    print_json,
+)
+from chaos.errors import Exit
+
+
+def preflight(file: Path, inventory: InventoryOption = None, as_json: JsonOption = False) -> None:
+    """Read the hosts of an experiment: reachable, root, tools, modules, foreign state, leftovers. Touches nothing."""
+    from chaos.plan.plan import make_plan
+    from chaos.run.connect import target_of
+    from chaos.run.preflight import preflight as look
+
+    known = inventory_of(inventory)
+    plan = make_plan(experiment_of(file), known)
+    targets = {step.host: target_of(step.host, known.hosts[step.host]) for step in plan.steps}
+    try:
+        findings = look(plan, targets)
+    finally:
+        for target in targets.values():
+            target.close()
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            mark = "ok     " if finding.fine else "REFUSED"
+            typer.echo(f"{mark} {finding.host}: {finding.what}{': ' + finding.detail if finding.detail else ''}")
+    if not all(finding.fine for finding in findings):
+        raise typer.Exit(int(Exit.REFUSED))
+
+
+def run(
+    files: Annotated[list[Path], typer.Argument(help="Experiments, or folders of them; run one after the other.")],
+    inventory: InventoryOption = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Repeat each so often, whatever it says itself.")] = None,
+    out: RunsOption = RUNS,
+    as_json: JsonOption = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show each action.")] = False,
+) -> None:
+    """Run experiments: live progress, verdict, report."""
+    from chaos.conduct import Conducted, Conductor, worst_exit
+    from chaos.report.jsonout import verdict_json
+
+    paths = experiments_under(files)
+    experiments = [(path, experiment_of(path)) for path in paths]  # all are read before the first one runs
+    if verbose:
+        show_actions()
+    conductor = Conductor(inventory_of(inventory), out, progress_on(sys.stderr if as_json else sys.stdout))
+    done: list[Conducted] = []
+    for path, experiment in experiments:
+        for trial in conductor.trials(experiment, path.read_text(encoding="utf-8"), trials):
+            done.append(trial)
+            if not as_json:
+                show(trial)
+    if as_json:
+        sys.stdout.write(verdict_json([trial.verdict for trial in done]))
+    raise typer.Exit(int(worst_exit([trial.exit_code for trial in done])))
+
+
+def heal(inventory: InventoryOption = None, out: RunsOption = RUNS, as_json: JsonOption = False) -> None:
+    """Finish every open undo, from the ledgers of runs and from the fuses on the hosts; safe to repeat."""
+    from chaos.run.heal import heal as finish
+
+    results = finish(inventory_of(inventory), out)
+    if as_json:
+        print_json([asdict(result) for result in results])
+    else:
+        for result in results:
+            mark = "clean" if result.clean else "STUCK"
+            typer.echo(f"{mark}  {result.host}: {result.what}{': ' + result.detail if result.detail else ''}")
+    if not all(result.clean for result in results):
+        raise typer.Exit(int(Exit.STUCK))
+
+
+def show(trial: Any) -> None:
+    """Print the verdict of one trial, and where its report is."""
+    from rich.console import Console
+
+    from chaos.judge.series import series_of
+    from chaos.report.terminal import render_verdict
+
+    hypothesis = trial.recording.terms.hypothesis
+    console = Console()
+    render_verdict(trial.verdict, series_of(trial.recording), console, hypothesis=hypothesis, report=trial.report)
+    for line in trial.verdict.stuck:
+        console.print(line, style="bold red", markup=False)
+
+
+def progress_on(stream: Any) -> Any:
+    """Return what opens a view of a run's progress on a stream."""
+    from rich.console import Console
+
+    from chaos.report.progress import open_progress
+
+    @contextmanager
+    def watch(name: str) -> Iterator[Any]:
+        progress = open_progress(Console(file=stream), name)
+        try:
+            yield progress
+        finally:
+            progress.close()
+
+    return watch
+
+
+def show_actions() -> None:
+    """Log every command that is sent to a host, on standard error."""
+    import logging
+
+    logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(message)s", stream=sys.stderr)
+    for noisy in ("paramiko", "asyncio", "pyroute2"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

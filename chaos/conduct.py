@@ -1,0 +1,88 @@
+"""The whole way of an experiment: plan -> run -> recording -> verdict -> report, for the command line and pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chaos.errors import Exit, InputError
+from chaos.judge import judge
+from chaos.judge.verdict import Verdict
+from chaos.record.recording import Recording
+from chaos.spec.experiment import Experiment
+from chaos.spec.inventory import Inventory
+
+_EXIT = {"pass": Exit.PASS, "fail": Exit.BUDGET_BROKEN, "unknown": Exit.UNKNOWN}
+_WORST = (Exit.PASS, Exit.UNKNOWN, Exit.BUDGET_BROKEN, Exit.STUCK)
+
+
+@dataclass(frozen=True)
+class Conducted:
+    """One trial that was run and judged."""
+
+    recording: Recording
+    verdict: Verdict
+    report: Path
+
+    @property
+    def exit_code(self) -> Exit:
+        """What `gameday` ends with for it; an undo that could not be verified outweighs everything."""
+        return Exit.STUCK if self.verdict.stuck else _EXIT[self.verdict.verdict]
+
+
+@dataclass(frozen=True)
+class Conductor:
+    """Runs experiments against one inventory. `watch` opens a view of a run's progress for an experiment's name."""
+
+    inventory: Inventory
+    out: Path
+    watch: Callable[[str], AbstractContextManager[Any]]
+
+    def trials(self, experiment: Experiment, source: str, trials: int | None = None) -> Iterator[Conducted]:
+        """Run each trial and judge it. Stops after one that left something stuck or was interrupted."""
+        for trial in range(trials or experiment.trials):
+            done = self.trial(experiment, source, trial)
+            yield done
+            outcome = done.recording.named("run.ended")[-1]["outcome"]
+            if done.verdict.stuck or outcome == "interrupted":
+                return
+
+    def trial(self, experiment: Experiment, source: str, trial: int = 0) -> Conducted:
+        """Run one trial (from 0) and judge it. Raises InputError, Refusal or TargetError before anything is touched."""
+        from chaos.plan.plan import make_plan
+        from chaos.run.runner import Runner
+
+        plan = make_plan(experiment, self.inventory, trial)
+        with self.watch(experiment.name) as watcher:
+            result = Runner(plan, self.inventory.hosts, source, self.out, watcher).run()
+        return conclude(Recording.open(result.folder))
+
+
+def conclude(recording: Recording) -> Conducted:
+    """Judge a recording, and write its verdict and its report beside it."""
+    from chaos.report.html import write_html
+    from chaos.report.jsonout import verdict_json
+
+    verdict = judge(recording)
+    (recording.path / "verdict.json").write_text(verdict_json([verdict]), encoding="utf-8")
+    report = recording.path / "report.html"
+    write_html(recording, verdict, report)
+    return Conducted(recording, verdict, report)
+
+
+def lab_inventory() -> Path:
+    """Return the inventory of the lab, which is meant where none is named. Raises InputError when it is not up."""
+    from chaos import lab
+
+    up = lab.status()
+    if up is None:
+        raise InputError("no inventory: name one with -i FILE, or start the lab with `gameday lab up`")
+    return up.inventory_path
+
+
+def worst_exit(codes: list[Exit]) -> Exit:
+    """Return the exit code of several trials: STUCK, then a broken budget, then unknown."""
+    return max(codes, key=_WORST.index, default=Exit.PASS)

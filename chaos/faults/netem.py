@@ -1,0 +1,163 @@
+"""netem: delay, loss and their kin on what an interface sends (tc-netem(8)).
+
+Egress only: netem is a queueing discipline, so it holds what leaves the interface. The controller's own SSH flow passes
+beside it. The queue's `limit` is computed, since netem's default of 1000 packets turns a delay into loss at a few
+hundred requests a second: enough packets for the line rate over the delay, half as many again, at least 1000.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from chaos.contracts import (
+    Action,
+    ControlPath,
+    Dose,
+    Fault,
+    HostView,
+    LinkState,
+    Need,
+    PlantQdisc,
+    Reading,
+    UprootQdisc,
+)
+from chaos.faults import _qdisc
+from chaos.kernel import Flow, Link, Option, Qdisc
+from chaos.units import BitRate, Duration, Share
+
+_SHARES = ("loss", "duplicate", "corrupt", "reorder")
+_ASSUMED_LINE_RATE = 10e9  # bit/s, where the interface does not say (virtual ones don't)
+_PACKET = 512  # bytes: requests are small, and a queue counts packets
+_CLOSE = {"delay": 1e-6, "jitter": 1e-6, "rate": 1.0}  # what the kernel's own units round away
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The interface, and the flows of the controller on it."""
+
+    link: Link
+    control: tuple[Flow, ...]
+
+
+class Netem(Fault[Seen]):
+    """Delay, loss, duplication, corruption, reordering and a rate on what an interface sends."""
+
+    kind: ClassVar[str] = "netem"
+    release: ClassVar[str] = "packets waiting in netem's queue are dropped when it is taken away"
+    needs: ClassVar[tuple[Need, ...]] = (
+        Need("tc", "command -v tc", "iproute2"),
+        Need("sch_netem", _qdisc.loadable("sch_netem"), "the distribution's full kernel package (linux-image-amd64)"),
+        Need("sch_prio", _qdisc.loadable("sch_prio"), "the distribution's full kernel package (linux-image-amd64)"),
+    )
+
+    interface: str = Field("", description="the interface; the inventory's `interface` by default", max_length=15)
+    delay: Duration = Field(0.0, description="added to every packet", ge=0, le=4)
+    jitter: Duration = Field(0.0, description="the delay varies by plus or minus this", ge=0, le=4)
+    delay_correlation: Share = Field(0.0, description="how much a packet's delay depends on the one before")
+    loss: Share = Field(0.0, description="share of packets dropped at random")
+    loss_correlation: Share = Field(0.0, description="how much a loss depends on the one before")
+    duplicate: Share = Field(0.0, description="share of packets sent twice")
+    duplicate_correlation: Share = Field(0.0, description="how much a duplicate depends on the one before")
+    corrupt: Share = Field(0.0, description="share of packets with one bit flipped")
+    corrupt_correlation: Share = Field(0.0, description="how much a corruption depends on the one before")
+    reorder: Share = Field(0.0, description="share of packets sent at once while the others wait; needs a delay")
+    reorder_correlation: Share = Field(0.0, description="how much a reordering depends on the one before")
+    gap: int = Field(0, description="reorder only each gap-th packet", ge=0)
+    rate: BitRate = Field(0.0, description="the most the interface sends", ge=0)
+    limit: int = Field(0, description="packets the queue holds; computed by default", ge=0)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if not (self.delay or self.jitter or self.rate or any(getattr(self, name) for name in _SHARES)):
+            raise ValueError(
+                "does nothing; give at least one of delay, jitter, loss, duplicate, corrupt, reorder, rate"
+            )
+        for needed, by in (
+            ("delay", "jitter"),
+            ("jitter", "delay_correlation"),
+            ("delay", "reorder"),
+            ("reorder", "gap"),
+        ):
+            if getattr(self, by) and not getattr(self, needed):
+                raise ValueError(f"{by} needs {needed}: give it too")
+        for name in _SHARES:
+            if getattr(self, f"{name}_correlation") and not getattr(self, name):
+                raise ValueError(f"{name}_correlation needs {name}: give it too")
+        return self
+
+    def bind(self, host: HostView) -> Self:
+        """Take the inventory's interface where the experiment names none."""
+        return self if self.interface else self.model_copy(update={"interface": host.interface})
+
+    def reading(self) -> Reading[Seen]:
+        """Ask for the interface and for the controller's own flow."""
+        return Reading((LinkState(self.interface), ControlPath()), Seen)
+
+    def objection(self, before: Seen) -> str | None:
+        """Object to an interface that is not there, or whose queueing could not be put back exactly."""
+        return _qdisc.objection(self.interface, before.link)
+
+    def apply(self, before: Seen) -> list[Action]:
+        """Plant a netem, with the controller's flow beside it."""
+        netem = Qdisc("netem", options=self.options(before.link))
+        return [PlantQdisc(self.interface, netem, before.control, _qdisc.former(before.link))]
+
+    def revert(self, before: Seen) -> list[Action]:
+        """Take it away, and put back what somebody had set."""
+        return [UprootQdisc(self.interface, _qdisc.former(before.link))]
+
+    def is_applied(self, before: Seen, now: Seen) -> bool:
+        """Compare the kernel's own parameters with what was asked."""
+        del before
+        netem = _qdisc.ours(now.link)
+        if netem is None or netem.kind != "netem":
+            return False
+        asked = self.options(now.link)
+        return all(_close(name, asked.get(name, 0), netem.options.get(name, 0)) for name in {*asked, *netem.options})
+
+    def is_reverted(self, before: Seen, now: Seen) -> bool:
+        """Compare the whole tree of qdiscs, with its filters, to what it was."""
+        return before.link == now.link
+
+    def typical(self) -> Seen:
+        """An interface with the kernel's default, reached over SSH from a documentation address (RFC 5737)."""
+        return Seen(Link(self.interface, exists=True), (Flow(ip_address("192.0.2.1"), 22),))
+
+    def asked(self) -> dict[str, float]:
+        """Return what is not off, in SI."""
+        units = {"delay": "delay_s", "jitter": "jitter_s", "rate": "rate_bytes_per_s"}
+        given = {name: float(value) for name, value in self.options(None).items() if name not in ("limit", "gap")}
+        return {units.get(name, name): value for name, value in given.items()}
+
+    def dose(self, before: Seen, now: Seen) -> Dose:
+        """Report what the kernel holds and how many packets passed it: a netem that saw none did nothing."""
+        netem = _qdisc.ours(now.link)
+        if netem is None or not self.is_applied(before, now):
+            return Dose({}, False, f"no such netem on {self.interface} at the end of the fault")
+        kept = {"delay": "delay_s", "jitter": "jitter_s", "loss": "loss", "rate": "rate_bytes_per_s"}
+        achieved = {unit: float(netem.options[name]) for name, unit in kept.items() if name in netem.options}
+        achieved |= {"packets": float(netem.packets), "dropped": float(netem.dropped)}
+        why = "" if netem.packets else f"no packet left {self.interface} through it, so it affected nothing"
+        return Dose(achieved, netem.packets > 0, why)
+
+    def options(self, link: Link | None) -> dict[str, Option]:
+        """Return the qdisc's options, those that are off left out; `link` gives the line rate for the limit."""
+        names = [n for n in type(self).model_fields if n not in ("interface", "limit")]
+        options: dict[str, Option] = {name: getattr(self, name) for name in names if getattr(self, name)}
+        if "reorder" in options:
+            options.setdefault("gap", 1)  # what the kernel takes when none is given
+        return options | {"limit": self.limit or self._limit(link.bits_per_second if link else None)}
+
+    def _limit(self, line_rate: float | None) -> int:
+        bits = self.rate * 8 or line_rate or _ASSUMED_LINE_RATE
+        in_flight = bits / 8 / _PACKET * (self.delay + 3 * self.jitter)
+        return max(1000, math.ceil(1.5 * in_flight))
+
+
+def _close(name: str, asked: Option, found: Option) -> bool:
+    return abs(float(asked) - float(found)) <= _CLOSE.get(name, 1e-6)

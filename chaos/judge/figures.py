@@ -1,0 +1,113 @@
+"""All figures of a run, by name: where the subjects meet, and where it is decided what each is over.
+
+    over the observation, the fault in it   qps_mean qps_p05 qps_dip goodput availability error_ratio latency
+    over its steady windows                 qps_cv_*: the observation less every incident, and less the time for which
+                                            answers of an incident's requests may still come in (one baseline p95)
+    over the incidents                      time_to_detect time_to_recover recovery_lag lost_requests outage_seconds
+
+So a fault that makes QPS flutter without ever leaving its band is found in the CV, and one that takes QPS down is
+found in the dip and in the recovery: neither hides the other, and no CV is computed across a level shift.
+
+A figure that can't apply is absent: recovery without a fault, time to first token without streaming. A figure that
+applies and has no value is there as null, and a reason says why.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from chaos.judge.availability import availability_findings
+from chaos.judge.baseline import LATENCY_RESOLUTION_S, Baseline
+from chaos.judge.finding import Findings, missing
+from chaos.judge.fluctuation import fluctuation_findings
+from chaos.judge.incidents import HOLD, REACH, Incident, watch
+from chaos.judge.interventions import Episode, episodes
+from chaos.judge.latency import latency_findings
+from chaos.judge.recovery import disturbed, incidents_of, recovery_findings, recovery_of
+from chaos.judge.requests import BoolArray, Requests
+from chaos.judge.series import Series
+from chaos.judge.throughput import throughput_findings
+from chaos.judge.verdict import FaultLine, Generator
+from chaos.record.terms import Terms
+
+RECOVERY = {
+    "time_to_detect_s": "s",
+    "time_to_recover_s": "s",
+    "recovery_lag_s": "s",
+    "lost_requests": "requests",
+    "outage_seconds": "s",
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured: the requests and their series, the baseline where there is one, the load, what was done."""
+
+    terms: Terms
+    requests: Requests
+    series: Series
+    baseline: Baseline | None
+    generator: Generator
+    faults: tuple[FaultLine, ...]
+
+
+def findings_of(m: Measurement) -> Findings:
+    """Return every figure that applies to a run."""
+    caused = _episodes(m)
+    found = [_incidents(m, episode) for episode in caused]
+    incidents = [incident for some in found for incident in some]
+    steady = m.series.observed & ~disturbed(m.series, incidents, _linger(m))
+    return {
+        **throughput_findings(m.series, m.baseline, m.generator, m.terms.arrival_dispersion),
+        **fluctuation_findings(m.series.completed[steady], m.terms.arrival_dispersion, m.terms.window),
+        **availability_findings(m.series, m.baseline),
+        **_latency(m),
+        **_recovery(m, caused, found),
+    }
+
+
+def _episodes(m: Measurement) -> tuple[Episode, ...]:
+    end_s = (m.series.first + len(m.series.start_s)) * m.terms.window
+    return episodes(m.faults, end_s, (HOLD + REACH) * m.terms.window)
+
+
+def _incidents(m: Measurement, episode: Episode) -> list[Incident]:
+    if m.baseline is None:
+        return []
+    return incidents_of(m.series, watch(m.series, m.baseline, m.terms.slo_latency), episode)
+
+
+def _linger(m: Measurement) -> int:
+    """Return for how many windows after an incident answers to its requests may still come in."""
+    if m.baseline is None or math.isnan(m.baseline.log_latency.x0):
+        return 0
+    p95_s = math.exp(m.baseline.log_latency.x0) - LATENCY_RESOLUTION_S
+    return math.ceil(p95_s / m.terms.window)
+
+
+def _latency(m: Measurement) -> Findings:
+    due = _observed(m)
+    return latency_findings(m.requests.latency_s[due & m.requests.answered], int(due.sum()))
+
+
+def _observed(m: Measurement) -> BoolArray:
+    windows = m.requests.scheduled_window
+    due: BoolArray = np.asarray((windows >= 0) & (windows < m.series.first + len(m.series.start_s)))
+    return due
+
+
+def _recovery(m: Measurement, caused: tuple[Episode, ...], found: list[list[Incident]]) -> Findings:
+    if not m.faults:
+        return {}
+    if m.baseline is None or not caused or not len(m.series.start_s):
+        why = (
+            "there is no baseline to recover to"
+            if caused
+            else "no fault was applied, so there is nothing to recover from"
+        )
+        return {name: missing(unit, why) for name, unit in RECOVERY.items()}
+    recoveries = [recovery_of(m.series, some, e) for e, some in zip(caused, found, strict=True)]
+    return recovery_findings(m.series, m.baseline, [i for some in found for i in some], recoveries)

@@ -1,0 +1,99 @@
+"""How much QPS fluctuates about its level, with the noise of the arrivals taken out.
+
+It takes counts of answered requests per window, N_i, of a *steady* span: a step from 1200 to 800 is a level shift and
+not fluctuation, so windows of an incident are left out (`figures` does it) and show in the dip instead.
+
+    CV_raw   = s / m                               m mean, s^2 sample variance of N_i
+    CV_noise = sqrt(F0 / m)                        F0, variance-to-mean ratio of arrivals: 1 Poisson, 0 paced, 1/b gamma
+    CV_real  = sqrt(max(0, s^2 - F0 * m)) / m
+    p        = P(chi2(n-1) >= (n-1) s^2 / (F0 m))  dispersion test (Fisher 1950): so much by the arrivals alone
+
+A CV is comparable only with its window, n and F0 beside it: a steady service probed at 20/s shows a raw CV of 0.22.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from chaos.judge.finding import Finding, Findings, missing
+from chaos.judge.requests import IntArray
+from chaos.judge.verdict import Figure
+
+FEWEST = 7
+"""With fewer windows the standard error of a variance is so large that no limit can be resolved (see `doubt`)."""
+CHANCE = 0.05
+CLEAR = 1 / 3
+"""Sampling noise up to this share of a limit hardly touches it: 225 requests a window for a limit of 0.2."""
+
+
+@dataclass(frozen=True)
+class Fluctuation:
+    """Coefficients of variation (dimensionless) of `n` counts with mean `m`; `p` is 0 for paced arrivals that vary."""
+
+    n: int
+    mean: float
+    cv_raw: float
+    cv_noise: float
+    cv_real: float
+    p: float
+
+    def doubt(self, limit: float) -> str:
+        """Return why a limit on the real CV can't be judged from this many windows of this many requests, or "".
+
+        The variance estimate has a relative standard error of sqrt(2 / (n-1)). Where the truth *at* the limit could not
+        be told from no fluctuation at all (one-sided 95 %), the measurement does not resolve the limit. Nor is a limit
+        broken by what the dispersion test leaves to the arrivals.
+        """
+        total = limit**2 + self.cv_noise**2
+        blurred = 1.645 * total * math.sqrt(2 / (self.n - 1)) >= limit**2
+        if not blurred and (self.cv_real <= limit or self.p < CHANCE):
+            return ""
+        return (
+            f"{self.n} windows of {self.mean:.0f} requests carry a sampling noise of {self.cv_noise:.2g} and can't "
+            f"resolve a limit of {limit:g} (dispersion test p = {self.p:.2g}): {self.advice(limit)}"
+        )
+
+    def advice(self, limit: float) -> str:
+        """Return how many requests a window would make the noise small beside a limit."""
+        wanted = self.mean * (self.cv_noise / (CLEAR * limit)) ** 2 if limit > 0 else math.inf
+        if wanted <= self.mean:
+            return "observe for longer"
+        return f"raise the rate or widen the window to {wanted:.0f} requests a window, or observe for longer"
+
+
+def fluctuation(counts: IntArray, dispersion: float) -> Fluctuation:
+    """Return the fluctuation of counts per window; `dispersion` is F0. ValueError for fewer than 7 or all 0."""
+    n, mean = len(counts), float(np.mean(counts)) if len(counts) else 0.0
+    if n < FEWEST or mean == 0:
+        raise ValueError(f"a fluctuation needs at least {FEWEST} windows and a request; got {n} with mean {mean:g}")
+    variance = float(np.var(counts, ddof=1))
+    noise = dispersion * mean
+    return Fluctuation(
+        n=n,
+        mean=mean,
+        cv_raw=math.sqrt(variance) / mean,
+        cv_noise=math.sqrt(noise) / mean,
+        cv_real=math.sqrt(max(0.0, variance - noise)) / mean,
+        p=float(stats.chi2.sf((n - 1) * variance / noise, n - 1)) if noise else float(variance == 0),
+    )
+
+
+def fluctuation_findings(counts: IntArray, dispersion: float, window_s: float) -> Findings:
+    """Return `qps_cv_raw`, `qps_cv_noise` and `qps_cv_real` over the counts of steady windows."""
+    if len(counts) < FEWEST or not counts.any():
+        why = f"{len(counts)} steady windows are too few, {FEWEST} are required: lengthen timeline.observe"
+        return {name: missing("1", why) for name in ("qps_cv_raw", "qps_cv_noise", "qps_cv_real")}
+    found = fluctuation(counts, dispersion)
+
+    def figure(value: float) -> Figure:
+        return Figure(value=value, unit="1", window_s=window_s, n=found.n)
+
+    return {
+        "qps_cv_raw": Finding(figure(found.cv_raw)),
+        "qps_cv_noise": Finding(figure(found.cv_noise)),
+        "qps_cv_real": Finding(figure(found.cv_real), doubt=found.doubt),
+    }

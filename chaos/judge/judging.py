@@ -1,0 +1,88 @@
+"""Puts the verdict together: soundness first, then the figures, then the limits.
+
+It takes a recording and gives its `Verdict`. An error in any part travels up: a judge that crashed has no opinion, and
+one that swallowed its crash would have the wrong one.
+"""
+
+from __future__ import annotations
+
+from chaos.judge.baseline import Survey, survey
+from chaos.judge.budgets import judge_budget
+from chaos.judge.figures import Measurement, findings_of
+from chaos.judge.finding import Findings
+from chaos.judge.generator import Gate, gate
+from chaos.judge.interventions import fault_lines, first_touch_s
+from chaos.judge.requests import Requests
+from chaos.judge.series import Series, cut, last_window, load_requests, whole_windows
+from chaos.judge.soundness import drift_of, drift_problems, fault_problems, run_problems, stuck_of
+from chaos.judge.verdict import FaultLine, Generator, Outcome, Verdict, worst
+from chaos.record.recording import Recording
+from chaos.record.terms import BUDGETS, Terms
+
+_NEEDS_BASELINE = {"qps_dip", "availability_time"}
+
+
+def conclude(recording: Recording) -> Verdict:
+    """Return the verdict of a recording. Raises RecordingError when it can't be read."""
+    terms, faults, drift = recording.terms, fault_lines(recording), drift_of(recording)
+    requests = load_requests(recording)
+    series = cut(requests, terms, last_window(recording, requests))
+    load, steady = _gate(requests, series, terms), _survey(recording, series, terms)
+    findings = findings_of(Measurement(terms, requests, series, steady.baseline, load.generator, faults))
+    problems = (
+        *run_problems(recording),
+        *(load.problems if recording.zero is not None else ()),
+        *(steady.problems if faults or _binds_baseline(terms) else ()),
+        *fault_problems(recording, faults),
+        *drift_problems(drift),
+    )
+    return _verdict(recording, problems, findings, load.generator, faults, drift)
+
+
+def _gate(requests: Requests, series: Series, terms: Terms) -> Gate:
+    begin = -whole_windows(terms.baseline, terms.window)
+    return gate(requests, terms, begin, max(series.first + len(series.start_s), begin))
+
+
+def _survey(recording: Recording, series: Series, terms: Terms) -> Survey:
+    """Return the baseline; where nothing was recorded, the load's own problem says it all."""
+    return survey(series, terms, first_touch_s(recording)) if len(series.start_s) else Survey(None)
+
+
+def _binds_baseline(terms: Terms) -> bool:
+    return any(BUDGETS[b.name].figure in _NEEDS_BASELINE for b in terms.budgets)
+
+
+def _verdict(
+    recording: Recording,
+    problems: tuple[str, ...],
+    findings: Findings,
+    generator: Generator,
+    faults: tuple[FaultLine, ...],
+    drift: tuple[str, ...],
+) -> Verdict:
+    terms = recording.terms
+    judged = [judge_budget(budget, findings, sound=not problems) for budget in terms.budgets]
+    outcome: Outcome = "unknown" if problems else worst(j.line.verdict for j in judged)
+    broken = {BUDGETS[j.line.name].figure: j.reason for j in judged if j.reason}
+    return Verdict(
+        experiment=terms.name,
+        run=str(recording.path),
+        verdict=outcome,
+        reasons=(*problems, *broken.values(), *_words({n: f for n, f in findings.items() if n not in broken})),
+        generator=generator,
+        figures={name: finding.figure for name, finding in findings.items()},
+        budgets=tuple(j.line for j in judged),
+        faults=faults,
+        drift=drift,
+        stuck=stuck_of(recording),
+    )
+
+
+def _words(findings: Findings) -> tuple[str, ...]:
+    """Return the figures' own reasons, those that share one joined: `a, b: why`."""
+    by_reason: dict[str, list[str]] = {}
+    for name, finding in findings.items():
+        if finding.reason:
+            by_reason.setdefault(finding.reason, []).append(name)
+    return tuple(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())

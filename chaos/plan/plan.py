@@ -1,0 +1,139 @@
+"""The plan: what is going to happen, as one frozen value.
+
+`make_plan` takes an experiment and an inventory that fit together and gives a `Plan`; the runner carries it out and
+writes it to plan.json, where `judge` reads `terms` and nothing else. Hosts are picked here, faults are bound to their
+hosts here, and what the inventory protects is refused here, before anything is touched.
+
+Times are in s from the end of the baseline.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Literal
+
+from chaos.plan.draw import draw_hosts, draw_seed
+from chaos.plan.reach import BlastRadius, blast_radius, check_reach
+from chaos.plan.step import Step
+from chaos.record.terms import Frozen, Terms
+from chaos.spec.abort import AbortCondition
+from chaos.spec.experiment import Experiment, FaultStep
+from chaos.spec.inventory import Inventory
+from chaos.spec.load import Load, LoadClass, fill, placeholders
+from chaos.spec.references import candidates, check_references
+from chaos.spec.selection import On
+
+
+class PlannedClass(Frozen):
+    """One class of requests; `{seq}` and `{rand}` in the body are filled in as each is sent."""
+
+    name: str
+    weight: float
+    body: str | None
+
+
+class PlannedLoad(Frozen):
+    """All that a load needs to know but when it starts and where it writes. Times in s, the rate in 1/s."""
+
+    url: str
+    method: str
+    headers: dict[str, str]
+    classes: tuple[PlannedClass, ...]
+    process: Literal["constant", "poisson", "gamma"]
+    rate: float
+    burstiness: float
+    seed: int
+    duration: float
+    slo_latency: float | None
+    timeout: float
+    connections: int
+
+
+class Plan(Frozen):
+    """What one trial of an experiment does. `trial` counts from 0."""
+
+    trial: int
+    terms: Terms
+    load: PlannedLoad
+    steps: tuple[Step, ...]
+    abort: tuple[AbortCondition, ...]
+    reach: BlastRadius
+
+
+def make_plan(experiment: Experiment, inventory: Inventory, trial: int = 0) -> Plan:
+    """Plan one trial, from 0.
+
+    Raises SpecError for a name the inventory does not have, PlanRefused for a plan that reaches further than it allows.
+    """
+    check_references(experiment, inventory)
+    steps = tuple(
+        planned
+        for index, step in enumerate(experiment.faults)
+        for planned in _plan(experiment, inventory, index, step, trial)
+    )
+    check_reach(steps, inventory)
+    return Plan(
+        trial=trial,
+        terms=_terms(experiment),
+        load=_load(experiment, inventory, trial),
+        steps=steps,
+        abort=experiment.abort,
+        reach=blast_radius(steps, inventory),
+    )
+
+
+def _plan(experiment: Experiment, inventory: Inventory, index: int, step: FaultStep, trial: int) -> Iterator[Step]:
+    hosts = candidates(step.on, inventory)
+    if isinstance(step.on, On) and step.on.group:
+        hosts = draw_hosts(hosts, step.on.pick.out_of(len(hosts)), experiment.seed, trial, index)
+    for host in hosts:
+        fault = step.fault.bind(inventory.view(host))
+        yield Step(id=f"{fault.kind}-{index}@{host}", fault=fault, host=host, at_s=step.at, for_s=step.for_)
+
+
+def _terms(experiment: Experiment) -> Terms:
+    load, timeline = experiment.load, experiment.timeline
+    return Terms(
+        name=experiment.name,
+        hypothesis=experiment.hypothesis,
+        rate=load.arrivals.rate,
+        process=load.arrivals.process,
+        burstiness=load.arrivals.burstiness,
+        classes=tuple(c.name for c in load.classes),
+        slo_latency=load.slo.latency if load.slo else None,
+        warmup=timeline.warmup,
+        baseline=timeline.baseline,
+        observe=timeline.observe,
+        budgets=experiment.agreed_budgets,
+    )
+
+
+def _load(experiment: Experiment, inventory: Inventory, trial: int) -> PlannedLoad:
+    load, timeline = experiment.load, experiment.timeline
+    return PlannedLoad(
+        url=fill(load.url, {name: inventory.url_of(name) for name in placeholders(load.url)}),
+        method=load.method,
+        headers=_headers(load),
+        classes=tuple(PlannedClass(name=c.name, weight=c.weight, body=_body(c)) for c in load.classes),
+        process=load.arrivals.process,
+        rate=load.arrivals.rate,
+        burstiness=load.arrivals.burstiness,
+        seed=draw_seed(experiment.seed, trial),
+        duration=timeline.warmup + timeline.baseline + timeline.observe,
+        slo_latency=load.slo.latency if load.slo else None,
+        timeout=load.timeout,
+        connections=load.connections,
+    )
+
+
+def _headers(load: Load) -> dict[str, str]:
+    """Return the headers; JSON bodies are announced as such unless the experiment says otherwise."""
+    announced = any(name.lower() == "content-type" for name in load.headers)
+    if announced or not any(c.has_json for c in load.classes):
+        return dict(load.headers)
+    return {"Content-Type": "application/json", **load.headers}
+
+
+def _body(request: LoadClass) -> str | None:
+    return json.dumps(request.json_, ensure_ascii=False) if request.has_json else request.body

@@ -1,0 +1,112 @@
+"""The controller's side of a fuse: place it, see it armed, renew its lease, fire or disarm it, read its state.
+
+A fuse is a directory and a program (fuse.sh) on the host. Everything the program needs stands in the directory before
+it starts, so from the moment it says `armed` no death of ours can keep the fault on the host.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from shlex import quote
+
+from chaos.contracts import Rendered, Target
+from chaos.errors import TargetError
+
+HOME = "/run/gameday"
+_PROGRAM = files("chaos.run").joinpath("fuse.sh").read_text(encoding="utf-8")
+
+# sets `now` to centiseconds of /proc/uptime, as fuse.sh does
+NOW = '{ read -r up _ </proc/uptime; now=${up%.*}${up#*.}; now=${now#"${now%%[!0]*}"}; now=${now:-0}; }'
+
+_TENTHS = " ".join(map(str, range(30)))
+_TENTH = "sleep 0.1 2>/dev/null || sleep 1"  # a sleep without fractions naps a second
+
+
+class FuseNotArmed(TargetError):
+    """The fuse did not say `armed`; the fault must not be applied."""
+
+
+@dataclass(frozen=True)
+class Undo:
+    """What a fuse runs, and the condition that tells that it worked; both sh."""
+
+    do: str
+    clean: str
+
+    @classmethod
+    def of(cls, actions: Iterable[Rendered]) -> Undo:
+        """Join rendered actions: each is tried, whatever becomes of the one before; clean is when every one is."""
+        rendered = list(actions)
+        do = "\n".join(f"(\n{action.do}\n)" for action in rendered)
+        clean = " &&\n".join(f"(\n{action.until}\n)" for action in rendered)
+        return cls(do + "\n", clean + "\n")
+
+
+@dataclass(frozen=True)
+class Fuse:
+    """One fuse on one host. `lease` and `ttl` in s."""
+
+    target: Target
+    name: str
+    undo: Undo
+    lease: float
+    ttl: float
+    home: str = HOME
+
+    @property
+    def folder(self) -> str:
+        """The fuse's directory on the host."""
+        return f"{self.home}/fuses/{self.name}"
+
+    def arm(self) -> None:
+        """Place the fuse, start it in a session of its own, and return once it says that it is armed."""
+        parts = {"fuse.sh": _PROGRAM, "undo": self.undo.do, "clean": self.undo.clean}
+        writes = [f"printf %s {quote(text)} >{name}" for name, text in parts.items()]
+        span = round(self.lease * 100)
+        deadlines = (
+            f"{NOW}; echo {span} >span; echo $((now + {span})) >lease; echo $((now + {round(self.ttl * 100)})) >ttl"
+        )
+        detached = "command -v setsid >/dev/null && s=setsid || s=nohup; $s sh ./fuse.sh . </dev/null >/dev/null 2>&1 &"
+        seen = f"for i in {_TENTHS}; do [ ! -e state ] || break; {_TENTH}; done; cat state"
+        folder = quote(self.folder)
+        script = "\n".join(
+            [f"umask 077 && mkdir -p {folder} && cd {folder} || exit 1", *writes, deadlines, f"{detached}\n{seen}"]
+        )
+        said = self.target.run(script).stdout.strip()
+        if said != "armed":
+            raise FuseNotArmed(f"{self.target.name}: the fuse {self.name} says {said!r} where 'armed' was expected")
+
+    def renew(self) -> None:
+        """Move the lease's deadline to one lease from now. Raises TargetError when the host can't be reached."""
+        renewal = f"echo $((now + {round(self.lease * 100)})) >lease.new && mv lease.new lease"
+        self.target.run(f"cd {quote(self.folder)} && {NOW} && {renewal}", timeout=max(2.0, self.lease / 2))
+
+    def state(self) -> str:
+        """Return what the fuse says of itself; empty where it is gone."""
+        return self.target.run(f"cat {quote(self.folder)}/state 2>/dev/null || true", timeout=10).stdout.strip()
+
+    def reads_clean(self) -> bool:
+        """Ask the host itself, by the condition that the fuse would use."""
+        return self.target.run(f"({self.undo.clean})", check=False).status == 0
+
+    def fire(self, patience: float) -> str:
+        """Have the fuse undo the fault; return its state once it is clean or dead, or after `patience` s."""
+        self.target.run(f"touch {quote(self.folder)}/fire")
+        end = time.monotonic() + patience
+        while not (state := self.state()).startswith("clean") and time.monotonic() < end and self.is_alive():
+            time.sleep(0.3)
+        return state
+
+    def is_alive(self) -> bool:
+        """Whether the fuse's program still runs."""
+        return self.target.run(f"kill -0 $(cat {quote(self.folder)}/pid)", check=False).status == 0
+
+    def disarm(self) -> None:
+        """End the fuse and remove its directory; called only after the host was read clean."""
+        folder = quote(self.folder)
+        gone = f"case $(cat state) in disarmed*) break;; esac; {_TENTH}"
+        ended = f"cd {folder} 2>/dev/null || exit 0; touch disarm; for i in {_TENTHS}; do {gone}; done"
+        self.target.run(f"{ended}; cd / && rm -rf {folder}; rmdir {quote(self.home)}/fuses 2>/dev/null; true")

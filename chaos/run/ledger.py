@@ -1,0 +1,93 @@
+"""The ledger: each undo on this machine's disk before its fault, one JSON line a change, fsynced, never rewritten.
+
+    {"id": "netem-0@worker-2", "state": "open", "host": "worker-2", "at": "host", "fuse": ..., "undo": {"do": ..., ...}}
+    {"id": "netem-0@worker-2", "state": "closed"}
+
+An entry that was opened and never closed is what `gameday heal` looks for, whatever became of the run in between. The
+undo is sh text, so it needs nothing of the fault that wrote it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos.record.events import read_jsonl
+from chaos.run.fuse import Undo
+
+NAME = "ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An undo that may still be owed. `at` says where its fuse stands ("host" or "controller")."""
+
+    id: str
+    host: str
+    at: str
+    fuse: str
+    undo: Undo
+
+
+class Ledger:
+    """The ledger of one run; safe to write from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._lock = threading.Lock()
+
+    def open(self, entry: Entry) -> None:
+        """Write an undo down; returns once it is on the disk."""
+        undo = {"do": entry.undo.do, "clean": entry.undo.clean}
+        self._append(
+            {"id": entry.id, "state": "open", "host": entry.host, "at": entry.at, "fuse": entry.fuse, "undo": undo}
+        )
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Mark the run as alive for as long as this process holds it: a lock that the kernel drops when we die."""
+        with self.path.open("a", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def is_alive(self) -> bool:
+        """Whether some process still runs this ledger's run."""
+        with self.path.open("a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    def close(self, entry_id: str) -> None:
+        """Note that an undo was done and read back."""
+        self._append({"id": entry_id, "state": "closed"})
+
+    def still_open(self) -> list[Entry]:
+        """Return the entries that were never closed, in the order in which they were opened."""
+        entries: dict[str, Entry] = {}
+        for line in read_jsonl(self.path):
+            if line["state"] == "open":
+                undo = Undo(line["undo"]["do"], line["undo"]["clean"])
+                entries[line["id"]] = Entry(line["id"], line["host"], line["at"], line["fuse"], undo)
+            else:
+                entries.pop(line["id"], None)
+        return list(entries.values())
+
+    def _append(self, line: dict[str, object]) -> None:
+        with self._lock, self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def open_ledgers(root: Path) -> list[Ledger]:
+    """Return the ledgers under a folder of runs that still have an open entry."""
+    ledgers = [Ledger(path.parent) for path in sorted(root.glob(f"*/*/{NAME}"))]
+    return [ledger for ledger in ledgers if ledger.still_open()]

@@ -1,0 +1,80 @@
+"""The load, in a process of its own: started, watched through its counters, ended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from chaos.errors import ChaosError
+from chaos.plan.plan import PlannedLoad
+from probes.live import Live, LiveReader
+from probes.plan import LoadPlan, RequestClass
+
+SAMPLES = "samples.bin"
+_LIVE, _PLAN, _LOG = "live.bin", "load.json", "load.log"
+
+
+class LoadFailed(ChaosError):
+    """The load process did not start, or ended before its time."""
+
+
+@dataclass
+class LoadProcess:
+    """One load, writing into a recording's folder."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    _log: IO[bytes]
+    _reader: LiveReader | None = field(default=None, init=False)
+
+    @classmethod
+    def start(cls, folder: Path, load: PlannedLoad, start: int) -> LoadProcess:
+        """Start the load, whose schedule begins at `start` (CLOCK_MONOTONIC ns)."""
+        settings = load.model_dump(exclude={"classes"})
+        classes = tuple(RequestClass(name=c.name, weight=c.weight, body=c.body) for c in load.classes)
+        plan = LoadPlan(
+            **settings, classes=classes, start=start, samples=str(folder / SAMPLES), live=str(folder / _LIVE)
+        )
+        plan.write(folder / _PLAN)
+        log = (folder / _LOG).open("wb")
+        # the pipe on its standard input is what ends it, should this process die
+        argv = [sys.executable, "-m", "probes.load", str(folder / _PLAN)]
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+        return cls(folder, process, log)
+
+    def live(self) -> Live | None:
+        """Return the counters as they are; None before the load has made them. Raises LoadFailed."""
+        if self.process.poll() not in (None, 0):
+            raise LoadFailed(f"the load process ended with {self.process.returncode}: {self._said()}")
+        if self._reader is None:
+            try:
+                self._reader = LiveReader(self.folder / _LIVE)
+            except (OSError, ValueError):
+                return None
+        return self._reader.read()
+
+    def wait(self, timeout: float) -> int | None:
+        """Return the exit status once it has ended; None when it goes on after `timeout` s."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self) -> int:
+        """End the load: it records what is in flight, and stops. Return its exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        if self.wait(15) is None:
+            self.process.kill()
+        status = self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
+        self._log.close()
+        (self.folder / _LIVE).unlink(missing_ok=True)
+        return status
+
+    def _said(self) -> str:
+        return (self.folder / _LOG).read_text(encoding="utf-8", errors="replace").strip()[-1000:] or "it said nothing"

@@ -1,0 +1,53 @@
+"""One controller a host: a directory on the host, made in one step by mkdir(1), that says who holds it and until when.
+
+A lock whose lease ran out is taken over, but only when no fuse stands on the host: one that does is still letting go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from shlex import quote
+
+from chaos.contracts import Target
+from chaos.errors import Locked
+from chaos.run.fuse import HOME, NOW
+
+
+@dataclass(frozen=True)
+class HostLock:
+    """The lock of one host; `lease` in s."""
+
+    target: Target
+    owner: str
+    lease: float
+    home: str = HOME
+
+    def take(self) -> None:
+        """Take the lock. Raises Locked, naming the holder."""
+        lock, fuses = quote(f"{self.home}/lock"), quote(f"{self.home}/fuses")
+        stale = f'[ -e {lock}/until ] && read -r until <{lock}/until && {NOW} && [ "$now" -ge "$until" ]'
+        empty = f'[ -z "$(ls -A {fuses} 2>/dev/null)" ]'
+        takeover = f"if {stale} && {empty}; then rm -rf {lock}; fi"
+        mine = f"printf %s {quote(self.owner)} >{lock}/owner; {self._until(lock)}"
+        held = f"echo held; cat {lock}/owner 2>/dev/null; ls {fuses} 2>/dev/null; true"
+        take = f"if mkdir {lock} 2>/dev/null; then {mine}; else {held}; fi"
+        said = self.target.run(f"umask 077; mkdir -p {quote(self.home)}; {takeover}\n{take}").stdout.strip()
+        if said:
+            holder = " ".join(said.split("\n")[1:]) or "somebody who did not say who"
+            raise Locked(
+                f"{self.target.name}: another run holds this host ({holder}); wait for it, or, if it is dead, "
+                f"`gameday heal` finishes what it left"
+            )
+
+    def holder(self) -> str:
+        """Return who holds the host; empty when nobody does. Only looks."""
+        return self.target.run(f"cat {quote(self.home)}/lock/owner 2>/dev/null || true").stdout.strip()
+
+    def release(self) -> None:
+        """Let go of the lock if it is ours."""
+        lock, home = quote(f"{self.home}/lock"), quote(self.home)
+        ours = f'[ "$(cat {lock}/owner 2>/dev/null)" = {quote(self.owner)} ]'
+        self.target.run(f"if {ours}; then rm -rf {lock}; fi; rmdir {home}/fuses {home} 2>/dev/null; true")
+
+    def _until(self, lock: str) -> str:
+        return f"{NOW}; echo $((now + {round(self.lease * 100)})) >{lock}/until"

@@ -1,0 +1,316 @@
+"""The timeline of one run: everything that acts is called from here, and nothing judges.
+
+    connect -> preflight -> lock -> fingerprint            refused from here: exit 3, nothing touched, no recording
+    load starts; warm-up, baseline | zero | observation    each injection keeps its own times, in a thread of its own
+    stop, or the end -> every fault reverted -> load ended -> fingerprint again -> unlock
+
+Whatever happens, the injections are reverted before this returns; what could not be verified comes back in `stuck`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import chaos
+from chaos.clock import NS, Clock, SystemClock
+from chaos.contracts import Target
+from chaos.errors import ChaosError, Refusal, Stuck, TargetError
+from chaos.plan.plan import Plan
+from chaos.plan.step import Step
+from chaos.record.events import EventLog
+from chaos.record.store import new_folder
+from chaos.run.abort import AbortGuard
+from chaos.run.connect import connected, controller, controller_home, side_by_side
+from chaos.run.fingerprint import drift, fingerprint
+from chaos.run.fuse import HOME
+from chaos.run.injector import Injection, Site
+from chaos.run.ledger import Ledger
+from chaos.run.load import SAMPLES, LoadFailed, LoadProcess
+from chaos.run.lock import HostLock
+from chaos.run.preflight import Finding, preflight
+from chaos.run.stop import Outcome, Stop, signals
+from chaos.spec.inventory import Host
+
+LEASE = 10.0  # s: how long a fault outlives the controller
+_LEAD = 4.0  # s before a fault is due, when its fuse is armed
+_START_UP = 2.0  # s between starting the load process and the first request
+_TICK = 0.25  # s between looks at the counters
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a run, for whoever watches it. Times in s since the load began, qps one value a window."""
+
+    elapsed: float
+    total: float
+    qps: tuple[float, ...]
+    error_ratio: float
+    hosts: Mapping[str, str]
+    fault_active: bool
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes; `chaos.report.progress` has two."""
+
+    def phase(self, name: str, seconds: float) -> None:
+        """A phase began."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """This is the state now."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line happened."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to; `stuck` names each undo that could not be verified."""
+
+    folder: Path
+    outcome: Outcome
+    why: str
+    stuck: tuple[str, ...]
+
+
+@dataclass
+class Runner:
+    """One run of one plan. `source` is the experiment as given, `out` the folder of runs, `lease` in s."""
+
+    plan: Plan
+    hosts: Mapping[str, Host]
+    source: str
+    out: Path
+    watcher: Watcher
+    lease: float = LEASE
+    clock: Clock = field(default_factory=SystemClock)
+
+    def run(self) -> Result:
+        """Carry the plan out. Raises Refusal or TargetError before anything is touched, and never after."""
+        stop = Stop(self.clock)
+        with signals(stop, self.watcher.note), connected(self.hosts, (s.host for s in self.plan.steps)) as targets:
+            refuse(preflight(self.plan, targets))
+            with self._locked(targets):
+                before = {name: fingerprint(target) for name, target in targets.items()}
+                trial = _Trial(self, targets, stop)
+                return trial.run(before)
+
+    @contextmanager
+    def _locked(self, targets: Mapping[str, Target]) -> Iterator[None]:
+        load = self.plan.load
+        owner = f"{os.environ.get('USER', 'uid ' + str(os.getuid()))}@{socket.gethostname()} pid {os.getpid()}"
+        locks = [HostLock(target, owner, load.duration + load.timeout + 60) for target in targets.values()]
+        with ExitStack() as held:
+            for lock in locks:
+                lock.take()
+                held.callback(self._release, lock)
+            yield
+
+    def _release(self, lock: HostLock) -> None:
+        try:
+            lock.release()
+        except TargetError as error:
+            self.watcher.note(f"{lock.target.name}: its lock stays until it runs out: {error}")
+
+
+def refuse(findings: list[Finding]) -> None:
+    """Raise Refusal with every finding that is not fine."""
+    bad = [f"{finding.host}: {finding.what}: {finding.detail}" for finding in findings if not finding.fine]
+    if bad:
+        raise Refusal("\n".join(bad))
+
+
+class _Trial:
+    """The part of a run that leaves a recording."""
+
+    def __init__(self, runner: Runner, targets: Mapping[str, Target], stop: Stop) -> None:
+        self._plan, self._targets, self._stop = runner.plan, targets, stop
+        self._watcher, self._clock, self._lease = runner.watcher, runner.clock, runner.lease
+        self.folder = new_folder(runner.out, runner.plan.terms.name, runner.clock.utc())
+        self._events = EventLog(self.folder / "events.jsonl", runner.clock)
+        self._ledger = Ledger(self.folder)
+        self._hosts = dict.fromkeys(targets, "idle")
+        self._stuck: list[str] = []
+        _write_inputs(self.folder, runner)
+        injections = [self._injection(step) for step in self._plan.steps]
+        self._work = list(zip(self._plan.steps, injections, strict=True))
+
+    def run(self, before: Mapping[str, tuple[str, ...]]) -> Result:
+        """Run to the end, or to a stop; revert; compare the hosts with `before`."""
+        self._events.write("run.started", command=sys.argv)
+        with self._ledger.alive():
+            side_by_side([injection for _, injection in self._work], lambda injection: injection.prepare())
+            self._under_load()
+            self._compare(before)
+        outcome, why = self._stop.outcome, self._stop.why
+        self._events.write("run.ended", outcome=outcome, why=why)
+        self._events.close()
+        return Result(self.folder, outcome, why, tuple(self._stuck))
+
+    def _under_load(self) -> None:
+        terms = self._plan.terms
+        start = self._clock.now() + int(_START_UP * NS)
+        zero = start + int((terms.warmup + terms.baseline) * NS)
+        load = LoadProcess.start(self.folder, self._plan.load, start)
+        self._events.write("load.started", zero=zero)
+        threads = [threading.Thread(target=self._carry_out, args=(*work, zero), name=work[0].id) for work in self._work]
+        try:
+            for thread in threads:
+                thread.start()
+            self._watch(load, start)
+        except BaseException as error:
+            self._stop.set("failed", f"a defect in gameday: {error!r}")
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
+            self._end(load)
+
+    def _end(self, load: LoadProcess) -> None:
+        """Let the last answers come in, unless the run was stopped; then note how the load ended."""
+        status = None if self._stop.is_set() else load.wait(self._plan.load.timeout + 15)
+        stopped = load.stop()
+        self._events.write("load.ended", status=stopped if status is None else status)
+
+    def _carry_out(self, step: Step, injection: Injection, zero: int) -> None:
+        """Live one injection from arming to reading the host clean, in a thread of its own."""
+        due = zero + int(step.at_s * NS)
+        try:
+            if self._stop.wait_until(due - int(_LEAD * NS)):
+                self._hold(step, injection, due)
+        except ChaosError as error:
+            self._stop.set("failed", str(error))
+        except Exception as error:
+            self._stop.set("failed", f"{step.id}: a defect in gameday: {error!r}")
+            raise
+        finally:
+            self._revert(step, injection)
+
+    def _hold(self, step: Step, injection: Injection, due: int) -> None:
+        injection.arm()
+        self._show(step, "fuse armed")
+        if not self._stop.wait_until(due):
+            return
+        injection.apply()
+        self._show(step, f"{step.fault.kind} applied")
+        until = self._clock.now() + int(step.for_s * NS)
+        beat = int(self._lease / 3 * NS)
+        while self._stop.wait_until(min(self._clock.now() + beat, until)) and self._clock.now() < until:
+            self._renew(step, injection)
+        injection.measure_dose()
+
+    def _renew(self, step: Step, injection: Injection) -> None:
+        try:
+            injection.renew()
+        except TargetError as error:
+            self._watcher.note(f"{step.host}: no heartbeat: {error}; its fuse undoes the fault when the lease is over")
+
+    def _revert(self, step: Step, injection: Injection) -> None:
+        armed = injection.fuse is not None
+        try:
+            injection.revert()
+        except Stuck as error:
+            self._stuck.append(str(error))
+            self._stop.set("failed", str(error))
+            self._show(step, "STUCK")
+        else:
+            if armed:
+                self._show(step, "undone")
+
+    def _show(self, step: Step, state: str) -> None:
+        self._hosts[step.host] = state
+        self._watcher.note(f"{step.host}: {state}")
+
+    def _watch(self, load: LoadProcess, start: int) -> None:
+        """Tell the watcher how it goes and guard the abort conditions, to the end of the observation or a stop."""
+        guard = AbortGuard(self._plan.abort, self._plan.load.slo_latency, self.folder / SAMPLES)
+        phases = iter(self._phases(start))
+        name, until = "", 0
+        end = start + int(self._plan.load.duration * NS)
+        while (now := self._clock.now()) < end and not self._stop.is_set():
+            while now >= until and (upcoming := next(phases, None)):
+                name, until = upcoming[0], upcoming[1]
+                self._events.write("phase", name=name)
+                self._watcher.phase(name, (until - now) / NS)
+            self._look(load, guard, start, now)
+            self._stop.wait_until(min(now + int(_TICK * NS), end))
+
+    def _look(self, load: LoadProcess, guard: AbortGuard, start: int, now: int) -> None:
+        try:
+            live = load.live()
+        except LoadFailed as error:
+            self._stop.set("failed", str(error))
+            return
+        if live is None or now < start:
+            return
+        broken = guard.broken(live, now)
+        if broken is not None:
+            self._events.write("abort", condition=broken.text)
+            self._stop.set("aborted", f"{broken.text!r} held")
+        done = int((now - start) // live.window)
+        recent = max(0, done - 1)
+        offered = int(live.scheduled[recent]) if done else 0
+        self._watcher.update(
+            Snapshot(
+                elapsed=(now - start) / NS,
+                total=self._plan.load.duration,
+                qps=tuple(float(n) for n in live.completed[:done]),
+                error_ratio=float(live.failed[recent] / offered) if offered else 0.0,
+                hosts=dict(self._hosts),
+                fault_active=any(state.endswith("applied") for state in self._hosts.values()),
+            )
+        )
+
+    def _phases(self, start: int) -> list[tuple[str, int]]:
+        terms, at = self._plan.terms, start
+        phases = [("start", start)]
+        for name in ("warmup", "baseline", "observe"):
+            at += int(getattr(terms, name) * NS)
+            phases.append((name, at))
+        return phases
+
+    def _compare(self, before: Mapping[str, tuple[str, ...]]) -> None:
+        """Note what differs on a host from what it was; a host that can't be read has drifted too."""
+        for name, former in before.items():
+            try:
+                lines = drift(former, fingerprint(self._targets[name]))
+            except TargetError as error:
+                lines = [f"can't be read after the run: {error}"]
+            if lines:
+                self._events.write("host.drift", host=name, what=lines)
+
+    def _injection(self, step: Step) -> Injection:
+        host = self._targets[step.host]
+        site = Site(host, host, HOME)
+        if step.fault.undo_from == "controller":
+            site = Site(host, controller(), controller_home())
+        run_id = f"{self.folder.name}.{step.id}"
+        return Injection(
+            id=run_id, fault=step.fault, site=site, events=self._events, ledger=self._ledger, clock=self._clock,
+            lease=self._lease, hold=step.for_s + _LEAD,
+        )  # fmt: skip
+
+
+def _write_inputs(folder: Path, runner: Runner) -> None:
+    (folder / "experiment.yaml").write_text(runner.source, encoding="utf-8")
+    (folder / "plan.json").write_text(runner.plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    meta = {
+        "gameday": chaos.__version__,
+        "python": platform.python_version(),
+        "kernel": platform.platform(),
+        "controller": socket.gethostname(),
+        "started": runner.clock.utc().isoformat(),
+        "command": sys.argv,
+        "lease_s": runner.lease,
+        "hosts": sorted({step.host for step in runner.plan.steps}),
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,183 @@
+"""An experiment: one YAML file as one frozen value.
+
+`load_experiment` takes the path and the registry of faults and gives an `Experiment`, or one SpecError with every
+mistake in the file. A fault's own fields stand beside `kind`, `on`, `at` and `for` in the YAML and are checked by its
+class: the model that validates the YAML is the object that acts.
+
+What only an inventory can tell (does the host exist?) is asked by `references.check_references`; the experiment keeps
+its document, so that those mistakes too have a place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import Field, PrivateAttr, SkipValidation, ValidationError
+
+from chaos.catalog import FaultRegistry
+from chaos.contracts import Fault
+from chaos.errors import Place, SpecError, UnknownKind
+from chaos.record.terms import Budget
+from chaos.spec.abort import Abort
+from chaos.spec.budgets import Budgets, given
+from chaos.spec.fields import Count, Delay, PositiveDuration, Spec, Text, Whole
+from chaos.spec.load import Load
+from chaos.spec.places import Document, Path
+from chaos.spec.selection import Selection
+from chaos.spec.sheet import Sheet, found
+from chaos.spec.yaml import read_yaml
+from chaos.units import show_seconds
+
+
+class Timeline(Spec):
+    """The phases of a run, one after the other. Zero of every time is the end of the baseline."""
+
+    warmup: Delay = 5.0
+    """Load before anything counts."""
+    baseline: PositiveDuration
+    """The steady state that the observation is compared with."""
+    observe: PositiveDuration
+    """From the first fault's earliest moment to the end of the run: the faults and the recovery."""
+
+
+class StepFrame(Spec):
+    """Where and when a fault acts."""
+
+    on: Selection
+    """A host or a group, or {host: NAME}, {hosts: [NAME, ...]}, {group: NAME, pick: 1 | "50%" | all}."""
+    at: Delay = 0.0
+    """When it is applied, counted from the end of the baseline."""
+    for_: PositiveDuration = Field(alias="for")
+    """How long it is held."""
+
+
+class MomentFrame(StepFrame):
+    """Where and when a fault acts that is over once applied, like a kill."""
+
+    for_: PositiveDuration = Field(default=0.0, alias="for")
+    """How long to wait before it is undone, where the fault has an undo; not at all by default."""
+
+
+def frame_of(fault: type[Fault[Any]]) -> type[StepFrame]:
+    """Return the frame of a kind's steps: only what lasts must say how long."""
+    return StepFrame if fault.lasts else MomentFrame
+
+
+FRAME_KEYS = ("kind", *(field.alias or name for name, field in StepFrame.model_fields.items()))
+
+
+@dataclass(frozen=True)
+class FaultStep:
+    """A fault with where and when it acts: applied `at` s after the end of the baseline, held for `for_` s."""
+
+    fault: SkipValidation[Fault[Any]]
+    on: Selection
+    at: float
+    for_: float
+
+
+class Experiment(Spec):
+    """A hypothesis, the load it is judged under, and the faults that try it."""
+
+    name: Text
+    """What reports call it; its recordings lie in a folder of this name."""
+    hypothesis: Text = ""
+    """What is expected to hold, in a sentence."""
+    tags: tuple[Text, ...] = ()
+    """Words to select experiments by."""
+    seed: Whole = 1
+    """All that is random follows from it and the number of the trial."""
+    load: Load
+    """What is sent, how often, and what counts as good."""
+    timeline: Timeline
+    """The phases of the run."""
+    faults: SkipValidation[tuple[FaultStep, ...]] = ()
+    """What is done to which hosts; none at all makes a control run."""
+    abort: tuple[Abort, ...] = ()
+    """Conditions that end the run early, like "goodput < 50% for 10s"; the faults are undone."""
+    budgets: Budgets = Field(default_factory=Budgets)
+    """Limits on figures; a budget that is broken fails the run."""
+    trials: Count = 1
+    """How often the run is repeated."""
+
+    _document: Document | None = PrivateAttr(default=None)
+
+    @property
+    def agreed_budgets(self) -> tuple[Budget, ...]:
+        """The budgets that were written, each limit in its unit."""
+        return given(self.budgets)
+
+    @property
+    def document(self) -> Document:
+        """The file it came from; one without places for an experiment made in code."""
+        return self._document or Document(self.name, None, {})
+
+    def place(self, path: Path) -> Place:
+        """Return where a value stands in the file."""
+        return self.document.place(path)
+
+
+def load_experiment(path: FilePath, faults: FaultRegistry) -> Experiment:
+    """Read an experiment. Raises SpecError with every mistake, each at file:line:column."""
+    document = read_yaml(path, SpecError)
+    sheet = Sheet(document)
+    raw = document.value if isinstance(document.value, dict) else {}
+    if raw is not document.value:
+        sheet.wrong((), f"an experiment is a mapping that starts with `name:`; found {found(document.value)}")
+        sheet.close(SpecError)
+    steps = _read_steps(sheet, raw.get("faults", []), faults)
+    _check_times(sheet, steps, raw.get("timeline"))
+    experiment = sheet.check(Experiment, raw | {"faults": tuple(steps.values())}, ())
+    sheet.close(SpecError)
+    assert experiment is not None, "the sheet raises when a model has mistakes"
+    experiment._document = document
+    return experiment
+
+
+def _read_steps(sheet: Sheet, raw: Any, faults: FaultRegistry) -> dict[int, FaultStep]:
+    """Return the steps that have no mistake, by their index in the file."""
+    if not isinstance(raw, list):
+        sheet.wrong(("faults",), f"must be a list; found {found(raw)}")
+        return {}
+    read = {index: _read_step(sheet, ("faults", index), step, faults) for index, step in enumerate(raw)}
+    return {index: step for index, step in read.items() if step}
+
+
+def _read_step(sheet: Sheet, at: Path, raw: Any, faults: FaultRegistry) -> FaultStep | None:
+    if not isinstance(raw, dict):
+        sheet.wrong(at, f"must be a mapping that starts with `kind:`; found {found(raw)}")
+        return None
+    cls = _read_kind(sheet, at, raw.get("kind"), faults)
+    own = {key: raw[key] for key in raw if key not in FRAME_KEYS}
+    frame = sheet.check(frame_of(cls) if cls else StepFrame, {k: raw[k] for k in FRAME_KEYS[1:] if k in raw}, at)
+    fault = sheet.check(cls, own, at, beside=FRAME_KEYS) if cls else None
+    return FaultStep(fault, frame.on, frame.at, frame.for_) if frame and fault else None
+
+
+def _read_kind(sheet: Sheet, at: Path, kind: Any, faults: FaultRegistry) -> type[Fault[Any]] | None:
+    if not isinstance(kind, str):
+        kinds = ", ".join(known for known, _ in faults)
+        sheet.wrong((*at, "kind"), f"must name a fault; found {found(kind)} (there are: {kinds})")
+        return None
+    try:
+        return faults.get(kind)
+    except UnknownKind as error:
+        sheet.wrong((*at, "kind"), str(error))
+        return None
+
+
+def _check_times(sheet: Sheet, steps: dict[int, FaultStep], timeline: Any) -> None:
+    """Note each step that outlasts the observation."""
+    try:
+        observe = Timeline.model_validate(timeline).observe
+    except ValidationError:
+        return  # its mistakes are noted with the experiment's
+    for index, step in steps.items():
+        if step.at + step.for_ > observe + 1e-9:  # 0.1 + 0.2 > 0.3 in floats
+            end, allowed = show_seconds(step.at + step.for_), show_seconds(observe)
+            text = (
+                f"the fault would end at {end} (at + for), after the observation ends at {allowed} (timeline.observe)"
+            )
+            sheet.wrong(("faults", index, "for" if step.for_ else "at"), text)

@@ -1,0 +1,295 @@
+"""An inventory: the hosts, how to reach them, what powers them, and what must not be touched.
+
+`load_inventory` takes a path and gives a frozen `Inventory`, or one InventoryError with every mistake in the file.
+`defaults` are filled into every host that does not say otherwise; relative paths start at the inventory's folder, and
+`~` is the home of whoever runs the harness. Nothing is looked up: no file, no name, no host.
+
+Passwords are never in an inventory: `password_env` names the environment variable that holds one.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StrictInt,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from chaos.contracts import HostView
+from chaos.errors import InventoryError
+from chaos.spec.fields import Count, NotEmpty, Spec, Text
+from chaos.spec.load import check_url
+from chaos.spec.places import Path
+from chaos.spec.sheet import Sheet, found, nearest
+from chaos.spec.yaml import read_yaml
+from chaos.units import Share
+
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_INTERFACE = re.compile(r"[^\s/\x00-\x1f]{1,15}")  # dev_valid_name() in Linux net/core/dev.c; IFNAMSIZ is 16
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"{value!r} is no {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _address(value: str) -> str:
+    try:
+        ip_address(value)
+    except ValueError:
+        if not _HOSTNAME.fullmatch(value) or re.fullmatch(r"[0-9.]+", value):
+            raise ValueError(f"{value!r} is neither an IPv4 or IPv6 address nor the name of a host") from None
+    return value
+
+
+def _endpoint(value: str) -> str:
+    check_url(f"http://{value}/")
+    if re.search(r"[/?#@\\]", value):
+        raise ValueError(f'{value!r} is no host or host:port; write it like "10.0.0.10:8000" or "[::1]:8000"')
+    return value
+
+
+def _from_folder(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str) or not value:
+        return value
+    try:
+        path = FilePath(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{value!r}: {error}") from error
+    return (info.context or {}).get("folder", FilePath()) / path
+
+
+def _port(value: int) -> int:
+    if not 1 <= value <= 65535:
+        raise ValueError(f"{value} is no port; allowed are 1 to 65535")
+    return value
+
+
+Name = Annotated[Text, _matching(_NAME, "name of a host or group; allowed are letters, digits, _ - and .")]
+EnvironmentName = Annotated[Text, _matching(_ENVIRONMENT_NAME, "name of an environment variable")]
+LocalPath = Annotated[FilePath, BeforeValidator(_from_folder)]
+Argv = Annotated[tuple[Text, ...], NotEmpty]
+
+
+class CommandPower(Spec):
+    """A power controller behind three commands, run on the controller's machine."""
+
+    kind: Literal["command"]
+    """Commands."""
+    on: Argv
+    """Gives power; repeatable."""
+    off: Argv
+    """Cuts power; repeatable."""
+    status: Argv
+    """Prints `on` or `off`."""
+
+
+class RedfishPower(Spec):
+    """A baseboard management controller that speaks Redfish (DMTF DSP0266)."""
+
+    kind: Literal["redfish"]
+    """Redfish."""
+    url: Annotated[Text, AfterValidator(check_url)]
+    """Of the controller, without a path."""
+    user: Text
+    """The account there."""
+    password_env: EnvironmentName
+    """The environment variable that holds its password."""
+
+
+def _power_kind(value: Any) -> Any:
+    return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+def _has_power_kind(value: Any) -> Any:
+    if (kind := _power_kind(value)) not in ("command", "redfish"):
+        raise ValueError(f"must be a mapping with `kind: command` or `kind: redfish`; found kind {found(kind)}")
+    return value
+
+
+Power = Annotated[
+    Annotated[CommandPower, Tag("command")] | Annotated[RedfishPower, Tag("redfish")],
+    Discriminator(_power_kind),
+    BeforeValidator(_has_power_kind),
+]
+
+
+class Defaults(Spec):
+    """What hosts have in common, and how they are reached where nothing else is said."""
+
+    connection: Literal["ssh", "netns", "local"] = "ssh"
+    """ssh; netns: the network namespace of process `pid` on this machine; local: this machine itself."""
+    port: Annotated[StrictInt, AfterValidator(_port)] = 22
+    """The port of sshd."""
+    user: Text | None = None
+    """The account to log in to; by default what ~/.ssh/config says, else one's own name."""
+    identity_file: LocalPath | None = None
+    """The private key; by default the agent's and the usual ones."""
+    known_hosts: LocalPath | None = None
+    """The host keys to trust; by default ~/.ssh/known_hosts."""
+    proxy_jump: Text | None = None
+    """The host to go through, as in ssh_config(5)."""
+    become: Literal["sudo", "none"] = "none"
+    """How to be root there."""
+    password_env: EnvironmentName | None = None
+    """The environment variable that holds the password for sudo."""
+    interface: Annotated[Text, _matching(_INTERFACE, "name of an interface")] | None = None
+    """The interface that network faults act on."""
+
+
+class Host(Defaults):
+    """One host."""
+
+    address: Annotated[Text, AfterValidator(_address)] | None = None
+    """An IPv4 or IPv6 address, or a name."""
+    endpoint: Annotated[Text, AfterValidator(_endpoint)] | None = None
+    """What {name} in a URL stands for, as host or host:port; by default the address."""
+    pid: Count | None = None
+    """For connection netns: a process in that namespace."""
+    power: Power | None = None
+    """How to cut and give its power from outside."""
+
+    @model_validator(mode="after")
+    def _is_within_reach(self) -> Self:
+        if self.connection == "ssh" and self.address is None:
+            raise ValueError("has no address; connection ssh needs one")
+        if self.connection == "netns" and self.pid is None:
+            raise ValueError("has no pid; connection netns needs that of a process in the namespace")
+        return self
+
+    @property
+    def authority(self) -> str | None:
+        """What stands for this host in a URL (RFC 3986 3.2); None where neither endpoint nor address is known."""
+        if self.endpoint or not self.address:
+            return self.endpoint
+        return f"[{self.address}]" if _is_ipv6(self.address) else self.address
+
+
+class Protect(Spec):
+    """How far an experiment may reach; a plan that goes further is refused."""
+
+    hosts: tuple[Text, ...] = ()
+    """Never a fault on these."""
+    max_hosts: Count | None = None
+    """The most hosts that may be under a fault at once."""
+    max_fraction: Share | None = None
+    """The largest share of any group that may be under a fault at once."""
+
+    @field_validator("max_fraction")
+    @classmethod
+    def _allows_something(cls, value: float) -> float:
+        if value <= 0:
+            raise ValueError("must be more than 0%; to protect a host from every fault name it in protect.hosts")
+        return value
+
+
+class Inventory(Spec):
+    """Hosts and groups by name, and what is protected."""
+
+    defaults: Defaults = Defaults()
+    """Filled into every host that does not say otherwise."""
+    hosts: Annotated[dict[Name, Host], NotEmpty]
+    """The hosts by name."""
+    groups: dict[Name, Annotated[tuple[Text, ...], NotEmpty]] = Field(default_factory=dict)
+    """Groups of hosts by name."""
+    protect: Protect = Protect()
+    """How far an experiment may reach."""
+
+    def members(self, name: str) -> tuple[str, ...]:
+        """Return the hosts of a group in the inventory's order, or the one host of that name. Raises KeyError."""
+        if name not in self.groups and name not in self.hosts:
+            raise KeyError(name)
+        return self.groups.get(name, (name,))
+
+    def url_of(self, name: str) -> str:
+        """Return what {name} in a URL stands for: a host's endpoint or address (IPv6 in brackets).
+
+        A group stands for its first host: one URL is one door, and spreading load is the gateway's business. Raises
+        KeyError for an unknown name, InventoryError for a host that has neither endpoint nor address.
+        """
+        host = self.members(name)[0]
+        authority = self.hosts[host].authority
+        if authority is None:
+            raise InventoryError([f"hosts.{host}: has neither endpoint nor address, so no URL can lead to it"])
+        return authority
+
+    def view(self, host: str) -> HostView:
+        """Return what a fault may know of a host. Raises KeyError."""
+        known = self.hosts[host]
+        return HostView(host, interface=known.interface or "", has_power=known.power is not None)
+
+
+def load_inventory(path: FilePath) -> Inventory:
+    """Read an inventory. Raises InventoryError with every mistake, each at file:line:column."""
+    sheet = Sheet(read_yaml(path, InventoryError))
+    raw = sheet.document.value
+    if not isinstance(raw, dict):
+        sheet.wrong((), f"an inventory is a mapping with `hosts:`; found {found(raw)}")
+        sheet.close(InventoryError)
+    context = {"folder": path.parent.absolute()}
+    defaults = raw.get("defaults", {})
+    sheet.check(Defaults, defaults, ("defaults",), context=context)
+    bad = {p[1] for p in sheet.paths() if p[:1] == ("defaults",) and len(p) > 1}
+    sound = {k: v for k, v in defaults.items() if k not in bad} if isinstance(defaults, dict) else {}
+    inventory = sheet.check(Inventory, _with_defaults(raw, sound), (), context=context)
+    _check_names(sheet, raw)
+    sheet.close(InventoryError)
+    assert inventory is not None, "the sheet raises when a model has mistakes"
+    return inventory
+
+
+def _with_defaults(raw: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the inventory with its defaults filled into every host."""
+    hosts = raw.get("hosts")
+    if isinstance(hosts, dict):
+        filled = {
+            name: defaults | (host or {}) if isinstance(host, dict | None) else host for name, host in hosts.items()
+        }
+        raw = raw | {"hosts": filled}
+    return {key: value for key, value in raw.items() if key != "defaults"} | {"defaults": defaults}
+
+
+def _check_names(sheet: Sheet, raw: dict[str, Any]) -> None:
+    """Note each name that should be a host's and is not."""
+    hosts = raw.get("hosts") if isinstance(raw.get("hosts"), dict) else {}
+    groups = raw.get("groups") if isinstance(raw.get("groups"), dict) else {}
+    protect = raw.get("protect") if isinstance(raw.get("protect"), dict) else {}
+    assert hosts is not None and groups is not None and protect is not None
+    for group, members in groups.items():
+        if group in hosts:
+            sheet.wrong(("groups", group), "is the name of a host too; a name in `on` or in a URL must mean one thing")
+        _check_members(sheet, ("groups", group), members, hosts)
+    _check_members(sheet, ("protect", "hosts"), protect.get("hosts"), hosts)
+
+
+def _check_members(sheet: Sheet, at: Path, members: Any, hosts: dict[str, Any]) -> None:
+    for index, member in enumerate(members if isinstance(members, list) else ()):
+        if isinstance(member, str) and member not in hosts:
+            known = f"{nearest(member, hosts)} (hosts: {', '.join(hosts)})"
+            sheet.wrong((*at, index), f"{member!r} is no host of this inventory{known}")
+        elif member in members[:index]:
+            sheet.wrong((*at, index), f"{member!r} stands twice")
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        return isinstance(ip_address(address), IPv6Address)
+    except ValueError:
+        return False

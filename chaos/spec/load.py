@@ -1,0 +1,157 @@
+"""The `load` of an experiment: what is sent, how often, and what counts as good."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
+
+from chaos.spec.fields import Count, NotEmpty, PositiveDuration, PositiveNumber, PositiveRate, Spec, Text
+from chaos.units import show_seconds
+
+_PLACEHOLDER = re.compile(r"\{([\w.-]+)\}")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a field name, RFC 9110 5.6.2
+_FRAMING = ("content-length", "transfer-encoding", "upgrade", "expect")
+_FIELD_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # no control characters but tab, RFC 9110 5.5
+
+
+def check_url(url: str) -> str:
+    """Return the URL. Raises ValueError for what no request can be sent to."""
+    if not re.fullmatch(r"[!-~]+", url):
+        raise ValueError(f"{url!r} has a character in it that is not visible ASCII; write it percent-encoded")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is no URL to send to; write it like http://host/path")
+    if parts.username is not None:
+        raise ValueError("holds credentials, which would be recorded; leave them out")
+    if parts.port == 0:  # reading it raises ValueError for what is no port
+        raise ValueError(f"{url!r} names port 0")
+    return url
+
+
+def _template(url: str) -> str:
+    """Check a URL with each placeholder filled by its own name."""
+    filled = _PLACEHOLDER.sub(r"\1", url)
+    if "{" in filled or "}" in filled:
+        raise ValueError(f"{url!r} has a stray brace; {{name}} stands for a host or a group of the inventory")
+    check_url(filled)
+    return url
+
+
+def _headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header")
+        if name.lower() in _FRAMING:
+            raise ValueError(f"{name} is set by the load itself, which frames every request; leave it out")
+        if not (value.isascii() and _FIELD_VALUE.fullmatch(value)):
+            raise ValueError(f"the value of {name} must be ASCII without control characters")
+    return headers
+
+
+class LoadClass(Spec):
+    """One class of requests; which class an arrival has is drawn by weight."""
+
+    name: Text
+    """The name in figures and reports."""
+    weight: PositiveNumber = 1.0
+    """The share of this class is its weight by the sum of all weights."""
+    json_: Any = Field(default=None, alias="json")
+    """The body, sent as JSON. `{seq}` becomes the number of the request, `{rand}` a random one."""
+    body: Annotated[str, StringConstraints(strict=True, min_length=1)] | None = None
+    """The body, sent as it stands but for `{seq}` and `{rand}`."""
+
+    @model_validator(mode="after")
+    def _has_one_body(self) -> Self:
+        if {"json_", "body"} <= self.model_fields_set:
+            raise ValueError("has both json and body; write one")
+        return self
+
+    @property
+    def has_json(self) -> bool:
+        """Whether the body is JSON."""
+        return "json_" in self.model_fields_set
+
+
+class Arrivals(Spec):
+    """When requests are sent: an open loop, whatever the answers do."""
+
+    process: Literal["constant", "poisson", "gamma"] = "poisson"
+    """constant: evenly paced; poisson: independent arrivals; gamma: bursts, set by burstiness."""
+    rate: PositiveRate
+    """Requests per second on the average, like "200/s"."""
+    burstiness: PositiveNumber = 1.0
+    """The shape of the gamma gaps: 1 is poisson, less is burstier (variance-to-mean 1/burstiness)."""
+
+    @field_validator("burstiness")
+    @classmethod
+    def _is_gamma(cls, value: float, info: ValidationInfo) -> float:
+        process = info.data.get("process", "gamma")
+        if process != "gamma":
+            raise ValueError(f"burstiness belongs to process gamma; found process {process}")
+        return value
+
+
+class Slo(Spec):
+    """When an answer is good."""
+
+    latency: PositiveDuration
+    """A good answer is complete within this time of the moment it was meant to be sent."""
+
+
+class Load(Spec):
+    """What is sent, how often, and what counts as good."""
+
+    url: Annotated[Text, AfterValidator(_template)]
+    """Where to; `{name}` stands for a host of the inventory, or for the first host of a group."""
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
+    """The method of HTTP."""
+    headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(default_factory=dict)
+    """Headers of every request. They are recorded: no secrets."""
+    classes: Annotated[tuple[LoadClass, ...], NotEmpty] = (LoadClass(name="default"),)
+    """The mix of requests."""
+    arrivals: Arrivals
+    """When requests are sent."""
+    timeout: PositiveDuration = 10.0
+    """A request without a complete answer by then is given up."""
+    slo: Slo | None = None
+    """When an answer is good; without it every answer of status 2xx or 3xx is."""
+    connections: Count = 2048
+    """The most connections open at once."""
+
+    @field_validator("classes")
+    @classmethod
+    def _differ(cls, classes: tuple[LoadClass, ...]) -> tuple[LoadClass, ...]:
+        names = [c.name for c in classes]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"two classes have the name {', '.join(twice)}")
+        return classes
+
+    @field_validator("slo")
+    @classmethod
+    def _is_reachable(cls, slo: Slo, info: ValidationInfo) -> Slo:
+        timeout = info.data.get("timeout")
+        if timeout and slo.latency > timeout:
+            given_up, late = show_seconds(timeout), show_seconds(slo.latency)
+            raise ValueError(f"a request is given up after {given_up} (timeout), before it could be late at {late}")
+        return slo
+
+    @model_validator(mode="after")
+    def _means_its_body(self) -> Self:
+        bodies = any(c.has_json or c.body for c in self.classes)
+        if bodies and "method" not in self.model_fields_set:
+            raise ValueError("the classes have bodies and no method is given; write method: POST")
+        return self
+
+
+def fill(url: str, authorities: Mapping[str, str]) -> str:
+    """Return the URL with each {name} replaced. Raises KeyError for a name that is not there."""
+    return _PLACEHOLDER.sub(lambda found: authorities[found[1]], url)
+
+
+def placeholders(url: str) -> list[str]:
+    """Return the names in a URL, in order."""
+    return _PLACEHOLDER.findall(url)

@@ -1,0 +1,104 @@
+"""What an experiment asks of an inventory: every host and group it names, and power where a fault cuts it.
+
+Called by `gameday check` and by the plan. It stands apart from reading an experiment because the same file is run
+against a lab and against staging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from chaos.contracts import Fault, PowerState
+from chaos.errors import ChaosError, InventoryError, SpecError
+from chaos.spec.experiment import Experiment, FaultStep
+from chaos.spec.inventory import Inventory
+from chaos.spec.load import check_url, fill, placeholders
+from chaos.spec.places import Mistake, Path
+from chaos.spec.selection import On
+from chaos.spec.sheet import nearest
+
+Complaint = tuple[Path, str]
+
+
+def check_references(experiment: Experiment, inventory: Inventory) -> None:
+    """Return when the inventory has all that the experiment names. Raises SpecError with every mistake."""
+    complaints = list(_of_url(experiment.load.url, inventory))
+    for index, step in enumerate(experiment.faults):
+        complaints += [(("faults", index, *path), text) for path, text in _of_step(step, inventory)]
+    if complaints:
+        raise SpecError([str(Mistake(experiment.place(path), path, text)) for path, text in complaints])
+
+
+def candidates(on: str | On, inventory: Inventory) -> tuple[str, ...]:
+    """Return the hosts that a selection may fall on, before any pick. Raises KeyError for an unknown name."""
+    if isinstance(on, str):
+        return inventory.members(on)
+    return on.hosts or ((on.host,) if on.host else inventory.groups[on.group or ""])
+
+
+def needs_power(fault: Fault[Any]) -> bool:
+    """Return whether a fault (bound to its host) works through the host's power controller."""
+    return any(isinstance(question, PowerState) for question in fault.reading().questions)
+
+
+def _of_url(url: str, inventory: Inventory) -> Iterator[Complaint]:
+    at = ("load", "url")
+    known = [*inventory.hosts, *inventory.groups]
+    unknown = [name for name in placeholders(url) if name not in known]
+    for name in unknown:
+        yield at, f"{{{name}}} is no host or group{_there_are(name, inventory)}"
+    if not unknown:
+        try:
+            check_url(fill(url, {name: inventory.url_of(name) for name in placeholders(url)}))
+        except (InventoryError, ValueError) as error:
+            yield at, str(error)
+
+
+def _of_step(step: FaultStep, inventory: Inventory) -> Iterator[Complaint]:
+    unknown = list(_unknown_names(step.on, inventory))
+    yield from unknown
+    if unknown:
+        return
+    hosts = candidates(step.on, inventory)
+    if isinstance(step.on, On) and (asked := step.on.pick.out_of(len(hosts))) > len(hosts):
+        yield ("on", "pick"), f"asks for {asked} hosts; the group {step.on.group} has {len(hosts)}"
+    for host in hosts:
+        yield from _of_power(step, host, inventory)
+
+
+def _of_power(step: FaultStep, host: str, inventory: Inventory) -> Iterator[Complaint]:
+    try:
+        lacking = inventory.hosts[host].power is None and needs_power(step.fault.bind(inventory.view(host)))
+    except (ChaosError, ValueError) as error:  # a fault that can't be bound to this host says why
+        yield (), f"{step.fault.kind} on {host}: {error}"
+        return
+    if lacking:
+        yield ("on",), f"{step.fault.kind} cuts the power of {host}, and the inventory gives it no `power`"
+
+
+def _unknown_names(on: str | On, inventory: Inventory) -> Iterator[Complaint]:
+    if isinstance(on, str):
+        if on not in inventory.hosts and on not in inventory.groups:
+            yield ("on",), f"{on!r} is no host or group{_there_are(on, inventory)}"
+        return
+    if on.group and on.group not in inventory.groups:
+        yield ("on", "group"), f"{on.group!r} is {_instead(on.group, 'group', inventory.hosts, 'host', inventory)}"
+    if on.host and on.host not in inventory.hosts:
+        yield ("on", "host"), f"{on.host!r} is {_instead(on.host, 'host', inventory.groups, 'group', inventory)}"
+    for index, name in enumerate(on.hosts or ()):
+        if name not in inventory.hosts:
+            yield ("on", "hosts", index), f"{name!r} is {_instead(name, 'host', inventory.groups, 'group', inventory)}"
+
+
+def _instead(name: str, wanted: str, others: Collection[str], other: str, inventory: Inventory) -> str:
+    """Return what a name is that was wanted as a host or as a group."""
+    if name in others:
+        return f"a {other} and no {wanted}; write `{other}: {name}`"
+    return f"no {wanted}{_there_are(name, inventory)}"
+
+
+def _there_are(name: str, inventory: Inventory) -> str:
+    hint = nearest(name, [*inventory.hosts, *inventory.groups])
+    groups = f"; groups: {', '.join(inventory.groups)}" if inventory.groups else ""
+    return f" of this inventory{hint} (hosts: {', '.join(inventory.hosts)}{groups})"

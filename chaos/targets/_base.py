@@ -1,0 +1,118 @@
+"""What every target does alike: dispatch questions and actions; only how a command gets there differs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from typing import Any
+
+from chaos.contracts import (
+    Action,
+    Completed,
+    ControlPath,
+    LinkState,
+    Output,
+    PlantQdisc,
+    Power,
+    PowerState,
+    Question,
+    Rendered,
+    Shell,
+    SwitchPower,
+    UprootQdisc,
+)
+from chaos.errors import CommandFailed, Refusal, TargetError
+from chaos.kernel import Flow, Link
+from chaos.targets import _tc
+from chaos.targets.power import CommandPower
+
+_log = logging.getLogger("gameday.targets")
+
+
+class HostTarget(ABC):
+    """A host that runs sh. Subclasses say how; those that speak netlink also override `link` and `make`."""
+
+    def __init__(self, name: str, power: CommandPower | None = None) -> None:
+        self.name = name
+        self._power = power
+
+    def run(self, script: str, *, check: bool = True, timeout: float = 30.0) -> Completed:
+        """Run sh text as root; see `contracts.Target.run`."""
+        began = time.monotonic()
+        done = self._run(script, timeout)
+        _log.debug("%s: %.0f ms, status %d: %s", self.name, (time.monotonic() - began) * 1e3, done.status, script)
+        if check and done.status:
+            raise CommandFailed(self.name, script, done.status, done.stdout, done.stderr)
+        return done
+
+    @abstractmethod
+    def _run(self, script: str, timeout: float) -> Completed:
+        """Run sh text as root; raises Unreachable, and nothing for an exit status."""
+
+    @abstractmethod
+    def control_path(self) -> tuple[Flow, ...]:
+        """Return the flows that carry this connection, as the host sees them."""
+
+    @abstractmethod
+    def probe_control_path(self) -> None:
+        """Prove that a second connection can be made."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connection."""
+
+    def ask(self, question: Question) -> Any:
+        """Answer a question."""
+        match question:
+            case Output(script):
+                return self.run(script).stdout
+            case LinkState(interface):
+                return self.link(interface)
+            case ControlPath():
+                return self.control_path()
+            case PowerState():
+                return self._power_state()
+
+    def perform(self, action: Action) -> None:
+        """Do it."""
+        match action:
+            case SwitchPower(on):
+                self._need_power().switch(on)
+            case Shell(script):
+                self.run(script)
+            case PlantQdisc() | UprootQdisc():
+                self.make(action)
+
+    def render(self, action: Action) -> Rendered:
+        """Return the action as sh."""
+        match action:
+            case Shell(script, until):
+                return Rendered(script, until)
+            case PlantQdisc():
+                return _tc.plant(action)
+            case UprootQdisc():
+                return _tc.uproot(action)
+            case SwitchPower(on):
+                return self._need_power().render(on)
+
+    def link(self, interface: str) -> Link:
+        """Read an interface through tc(8)."""
+        return _tc.parse_link(interface, self.run(_tc.link_script(interface)).stdout)
+
+    def make(self, action: PlantQdisc | UprootQdisc) -> None:
+        """Make a kernel object through tc(8)."""
+        self.run(self.render(action).do)
+
+    def _need_power(self) -> CommandPower:
+        if self._power is None:
+            raise Refusal(f"{self.name}: no power controller; give the host `power:` in the inventory")
+        return self._power
+
+    def _power_state(self) -> Power:
+        on = self._need_power().is_on()
+        try:
+            boot = self.run("cat /proc/sys/kernel/random/boot_id", timeout=5).stdout.strip() if on else ""
+        except TargetError:
+            boot = ""
+        return Power(on, bool(boot), boot)

@@ -1,0 +1,63 @@
+"""This machine, or a host that lives in namespaces on it: commands by nsenter(1), kernel objects by netlink."""
+
+from __future__ import annotations
+
+import subprocess
+
+from chaos.contracts import Completed, PlantQdisc, UprootQdisc
+from chaos.errors import Unreachable
+from chaos.kernel import NO_HANDLE, Flow, Link
+from chaos.targets._base import HostTarget
+from chaos.targets._tc import OURS
+from chaos.targets.netlink import Netlink
+from chaos.targets.power import CommandPower
+
+
+class LocalTarget(HostTarget):
+    """`pid` names a process in the host's namespaces; without one it is this machine. No network lies between."""
+
+    def __init__(self, name: str, pid: int | None = None, power: CommandPower | None = None) -> None:
+        super().__init__(name, power)
+        self._enter = ["nsenter", "--target", str(pid), "--all"] if pid else []
+        self._netlink = Netlink(name, f"/proc/{pid}/ns/net" if pid else None)
+
+    def _run(self, script: str, timeout: float) -> Completed:
+        argv = [*self._enter, "sh", "-c", script]
+        try:
+            done = subprocess.run(
+                argv, capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL, cwd="/"
+            )
+        except subprocess.TimeoutExpired as error:
+            raise Unreachable(f"{self.name}: no answer within {timeout:.0f} s to `{script.strip()[:200]}`") from error
+        stdout, stderr = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+        if self._enter and done.returncode and stderr.startswith("nsenter:"):
+            raise Unreachable(f"{self.name}: its namespaces can't be entered: {stderr.strip()}")
+        return Completed(done.returncode, stdout, stderr)
+
+    def control_path(self) -> tuple[Flow, ...]:
+        """Return nothing: no packet carries this connection."""
+        return ()
+
+    def probe_control_path(self) -> None:
+        """Run a command; nothing that a network fault does can come between."""
+        self.run("true", timeout=5)
+
+    def link(self, interface: str) -> Link:
+        """Read an interface by netlink; a root that somebody made is read with tc, whose words can make it again."""
+        seen = self._netlink.link(interface)
+        made = seen.root is not None and seen.root.handle not in (NO_HANDLE, *OURS)
+        return super().link(interface) if made else seen
+
+    def make(self, action: PlantQdisc | UprootQdisc) -> None:
+        """Make a kernel object by netlink; a former root is put back with tc."""
+        match action:
+            case PlantQdisc():
+                self._netlink.plant(action)
+            case UprootQdisc(restore=None):
+                self._netlink.uproot(action)
+            case _:
+                super().make(action)
+
+    def close(self) -> None:
+        """Close the netlink socket."""
+        self._netlink.close()

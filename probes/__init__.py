@@ -1,0 +1,20 @@
+"""Measuring instruments: what sends requests and keeps what became of each.
+
+Usable on its own, and nothing here imports `chaos`. One run is one process, `python -m probes.load PLAN.json`:
+
+    plan       what to send, where, how fast, for how long; JSON in and out (the caller writes it)
+    schedule   pure: the whole send schedule, fixed before the first send
+    url        a target's address, taken apart once
+    request    a class of requests as bytes
+    timer      waking at absolute times; timeouts of equal length
+    wire       one HTTP/1.1 connection, and what can go wrong with it (`errors` names it)
+    open_loop  arrivals meet connections: the hot path
+    samples    every request as a row of fixed width
+    live       counters per second in shared memory, for who watches while it runs
+    load       the process around all this: signals, its owner's death, exit status
+
+The load is an open loop: requests are sent when the schedule says so, whether or not earlier ones were answered, and
+latency counts from the scheduled instant. A target that stalls therefore shows as late answers, never as fewer
+questions ("coordinated omission", see the README of wrk2). What the load itself did late is kept beside it, in `sent`.
+Every time is CLOCK_MONOTONIC of this machine in whole nanoseconds.
+"""

@@ -1,0 +1,100 @@
+"""Counters per second in a small file mapped into memory, for who watches a load while it runs.
+
+The load writes, anybody reads, nobody locks: each cell is one aligned 64-bit word with one writer, so a reader never
+sees half a number, but two cells may be one request apart.
+
+Layout, in signed 64-bit cells of the machine's byte order:
+
+    0 magic   1 start (ns)   2 window (ns)   3 windows   4 in flight   5 waiting (due, not sent)   6 state   7 unused
+    8 + 5 i   for window i:  scheduled  ok  good  failed  completed
+
+`scheduled ok good failed` belong to the window of the *scheduled* time, so ok / scheduled is a ratio without arrival
+noise; `scheduled` is the plan's and stands from the start, ahead of time. `completed` counts the ok ones in the window
+in which they *ended*: the rate of requests an operator sees. ok: a complete answer with status 200 to 399. good: ok,
+and within the SLO counted from the scheduled instant. failed: everything else that has an outcome.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAGIC = int.from_bytes(b"gdlive1\0", "little")
+WINDOW = 1_000_000_000
+_HEADER, _FIELDS, _CELL = 8, 5, 8
+_IN_FLIGHT, _WAITING, _STATE = 4, 5, 6
+_SCHEDULED, _OK, _GOOD, _FAILED, _COMPLETED = range(_FIELDS)
+State = Literal["ready", "running", "ended"]
+_STATES: tuple[State, ...] = ("ready", "running", "ended")
+
+
+class LiveWriter:
+    """The load's side. `scheduled` counts the arrivals of each window; ends behind the last window count in it."""
+
+    def __init__(self, path: Path, start: int, scheduled: NDArray[np.int64], slo: int | None) -> None:
+        self._start, self._windows, self._slo = start, len(scheduled), slo
+        with path.open("xb+") as file:
+            file.truncate((_HEADER + _FIELDS * self._windows) * _CELL)
+            self._map = mmap.mmap(file.fileno(), 0)
+        self._cells = memoryview(self._map).cast("q")
+        table = np.frombuffer(self._map, np.int64, offset=_HEADER * _CELL).reshape(-1, _FIELDS)
+        table[:, _SCHEDULED] = scheduled
+        self._cells[1], self._cells[2], self._cells[3] = start, WINDOW, self._windows
+        self._cells[0] = MAGIC  # last: a reader that sees it sees the rest
+
+    def ended(self, scheduled: int, end: int, ok: bool) -> None:
+        """Count one request that has its outcome."""
+        cells = self._cells
+        row = _HEADER + (scheduled - self._start) // WINDOW * _FIELDS
+        if not ok:
+            cells[row + _FAILED] += 1
+            return
+        cells[row + _OK] += 1
+        if self._slo is None or end - scheduled <= self._slo:
+            cells[row + _GOOD] += 1
+        window = min((end - self._start) // WINDOW, self._windows - 1)
+        cells[_HEADER + window * _FIELDS + _COMPLETED] += 1
+
+    def gauge(self, in_flight: int, waiting: int, state: State) -> None:
+        """Show how many requests are out, how many are due and not sent, and whether the load runs."""
+        self._cells[_IN_FLIGHT], self._cells[_WAITING] = in_flight, waiting
+        self._cells[_STATE] = _STATES.index(state)
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the counters said at one moment. Arrays have one entry for each window of `window` ns from `start` (ns)."""
+
+    start: int
+    window: int
+    in_flight: int
+    waiting: int
+    state: State
+    scheduled: NDArray[np.int64]
+    ok: NDArray[np.int64]
+    good: NDArray[np.int64]
+    failed: NDArray[np.int64]
+    completed: NDArray[np.int64]
+
+
+class LiveReader:
+    """The watcher's side, in any process. Raises OSError while there is no file yet, ValueError for another's."""
+
+    def __init__(self, path: Path | str) -> None:
+        with Path(path).open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._cells: NDArray[np.int64] = np.frombuffer(data, np.int64)
+        if self._cells[0] != MAGIC:
+            raise ValueError(f"{path}: not the live counters of a load, or not ready yet")
+
+    def read(self) -> Live:
+        """Return the counters as they are now."""
+        now = self._cells.copy()
+        columns = now[_HEADER:].reshape(-1, _FIELDS).T
+        _, start, window, _, in_flight, waiting, state, _ = (int(cell) for cell in now[:_HEADER])
+        return Live(start, window, in_flight, waiting, _STATES[state], *columns)

@@ -1,0 +1,224 @@
+"""Where arrivals meet connections: the hot path of the load.
+
+Takes a schedule, the encoders of the classes and an endpoint; gives every arrival that falls due to `samples` and
+`live` exactly once.
+
+Arrivals are sent in the order of the schedule. One that falls due takes the idle connection used last, or a new one up
+to the limit. With none to be had it stays at the head of the schedule and the next connection that comes free takes
+it: what waits is simply the part of the schedule that is due, and costs no memory however long a target stalls.
+
+A request is bound to its connection: when a connection can't be opened, the arrival it was opened for fails. So
+a refused connection costs exactly one request, and a half-dead target can't hide behind the connections that work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic_ns
+from typing import Any
+
+from probes.errors import ErrorKind
+from probes.live import LiveWriter, State
+from probes.plan import LoadPlan
+from probes.request import Encoder
+from probes.samples import SampleFile
+from probes.schedule import Arrival, Schedule
+from probes.timer import NS, AbsoluteTimer, Deadlines
+from probes.wire import Connection, Endpoint
+
+_BATCH = 16  # sends in a row before the loop reads answers again
+_AHEAD = 8  # connections opened before the first arrival...
+_AHEAD_BY = NS  # ...this long before it
+_TICK = 0.1  # s between flushes of the samples
+
+
+class OpenLoop:
+    """One load, once: make it inside a running event loop, then `await run()`."""
+
+    def __init__(
+        self,
+        plan: LoadPlan,
+        schedule: Schedule,
+        endpoint: Endpoint,
+        encoders: Sequence[Encoder],
+        samples: SampleFile,
+        live: LiveWriter,
+    ) -> None:
+        self._plan, self._schedule, self._endpoint, self._encoders = plan, schedule, endpoint, encoders
+        self._samples, self._live = samples, live
+        self._arrivals = iter(schedule)
+        self._next: Arrival | None = next(self._arrivals, None)
+        self._idle: dict[Connection, None] = {}
+        self._open = 0
+        self._saturated = False
+        self._last_sent = 0
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._timer = AbsoluteTimer(self._loop, self._send_due)
+        self._in_flight = Deadlines[Connection](self._loop, plan.timeout, _time_out)
+        self._connecting = Deadlines[Connection](self._loop, plan.connect_timeout, _time_out_connecting)
+
+    async def run(self) -> None:
+        """Send, wait for the answers, and return when every arrival that fell due is accounted for.
+
+        Raises OSError when the samples can't be written, and whatever went wrong inside.
+        """
+        self._loop.set_exception_handler(self._failed)
+        self._call_at(self._plan.start - _AHEAD_BY, self._open_ahead)
+        self._call_at(self._plan.start + round((self._plan.duration + self._plan.drain_or_timeout) * NS), self._drained)
+        self._tick()
+        self._send_due()
+        try:
+            await self._done
+        finally:
+            self._finish()
+
+    @property
+    def taken(self) -> int:
+        """How many arrivals were taken from the schedule: sent, or recorded as unsent."""
+        return self._next[0] if self._next else len(self._schedule.times)
+
+    def stop(self) -> None:
+        """Send nothing more and wait for nothing: `run` returns at once."""
+        if not self._done.done():
+            self._done.set_result(None)
+
+    # --- arrivals -----------------------------------------------------------------------------------------------------
+
+    def _send_due(self) -> None:
+        """Send what is due; then wait for the next arrival, or for a connection that comes free."""
+        self._saturated = False
+        for _ in range(_BATCH):
+            if self._next is None:
+                self._check_done()
+                return
+            if self._next[1] > monotonic_ns():
+                break
+            connection = self._connection()
+            if connection is None:
+                self._saturated = True
+                return
+            self._send(connection, self._next)
+            self._next = next(self._arrivals, None)
+        if self._next is not None:
+            self._timer.arm(self._next[1])
+
+    def _connection(self) -> Connection | None:
+        """Return the idle connection used last, or a new one; None when all that may be open are busy."""
+        if self._idle:
+            return self._idle.popitem()[0]
+        return self._new_connection() if self._open < self._plan.connections else None
+
+    def _new_connection(self) -> Connection:
+        connection = Connection(self._endpoint, self, head_only=self._plan.method == "HEAD")
+        self._open += 1
+        self._connecting.add(connection, monotonic_ns())
+        connection.open()
+        return connection
+
+    def _send(self, connection: Connection, arrival: Arrival) -> None:
+        request = self._encoders[arrival[2]](arrival[0])
+        self._last_sent = now = monotonic_ns()
+        self._in_flight.add(connection, now)
+        connection.send(request, arrival, now)
+
+    # --- what connections report (wire.Owner) -------------------------------------------------------------------------
+
+    def idle(self, connection: Connection) -> None:
+        """Keep the connection, or use it at once for an arrival that waits."""
+        self._idle[connection] = None
+        if self._saturated:
+            self._send_due()
+
+    def ended(self, connection: Connection, error: ErrorKind) -> None:
+        """Record the outcome of one request."""
+        self._in_flight.discard(connection)
+        status, end = connection.status, connection.end
+        _, scheduled, klass = connection.token
+        self._samples.append(
+            scheduled, connection.sent, connection.first, end, connection.received, status, klass, error
+        )
+        self._live.ended(scheduled, end, error == 0 and 200 <= status < 400)
+        if self._next is None:
+            self._check_done()
+
+    def closed(self, connection: Connection) -> None:
+        """Forget the connection; an arrival that waits may open another."""
+        self._idle.pop(connection, None)
+        self._open -= 1
+        if self._saturated:
+            self._send_due()
+
+    # --- around it ----------------------------------------------------------------------------------------------------
+
+    def _call_at(self, when: int, callback: Any) -> None:
+        self._loop.call_later(max(0, when - monotonic_ns()) / NS, callback)
+
+    def _open_ahead(self) -> None:
+        for _ in range(min(_AHEAD, self._plan.connections) - self._open):
+            self._new_connection()
+
+    def _tick(self) -> None:
+        """Show the gauges and pass the samples on, until the end."""
+        if self._done.done():
+            return
+        self._samples.flush()
+        self._show("running" if monotonic_ns() >= self._plan.start else "ready")
+        try:
+            self._samples.check()
+        except OSError as error:
+            self._done.set_exception(error)
+        self._loop.call_later(_TICK, self._tick)
+
+    def _show(self, state: State) -> None:
+        waiting = max(0, self._schedule.due(monotonic_ns()) - self.taken)
+        self._live.gauge(len(self._in_flight), waiting, state)
+
+    def _check_done(self) -> None:
+        if not self._in_flight:
+            self.stop()
+
+    def _drained(self) -> None:
+        """End the load, unless the last request was sent late and its drain is not over."""
+        until = self._last_sent + round(self._plan.drain_or_timeout * NS)
+        if self._next is None and until > monotonic_ns():
+            self._call_at(until, self._drained)
+        else:
+            self.stop()
+
+    def _failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Let an exception from a callback end the load: a request may have gone unrecorded."""
+        if not self._done.done():
+            self._done.set_exception(context.get("exception") or RuntimeError(context["message"]))
+
+    def _finish(self) -> None:
+        """Give everything that is still open its outcome."""
+        self._timer.close()
+        self._saturated = False
+        self._in_flight.expire_due()
+        for connection in self._in_flight.items():
+            connection.give_up(ErrorKind.CANCELLED)
+        self._record_unsent(monotonic_ns())
+        for connection in list(self._idle):
+            connection.give_up(ErrorKind.CANCELLED)
+        self._in_flight.close()
+        self._connecting.close()
+        self._show("ended")
+
+    def _record_unsent(self, now: int) -> None:
+        """Record the arrivals that fell due and were never sent; with every connection busy there may be many."""
+        while self._next is not None and self._next[1] <= now:
+            _, scheduled, klass = self._next
+            self._samples.append(scheduled, 0, 0, now, 0, 0, klass, ErrorKind.UNSENT)
+            self._live.ended(scheduled, now, ok=False)
+            self._next = next(self._arrivals, None)
+
+
+def _time_out(connection: Connection) -> None:
+    connection.give_up(ErrorKind.TIMEOUT if connection.opened else ErrorKind.CONNECT_TIMEOUT)
+
+
+def _time_out_connecting(connection: Connection) -> None:
+    if not connection.opened:
+        connection.give_up(ErrorKind.CONNECT_TIMEOUT)

@@ -1,0 +1,70 @@
+"""A plan comes back from its file as it was, and a wrong one is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from probes.errors import PlanError
+from probes.plan import LoadPlan, RequestClass
+from probes.url import Url
+
+GIVEN: dict[str, Any] = {"url": "http://h/", "rate": 1.0, "duration": 1.0, "start": 0, "samples": "s", "live": "l"}
+
+
+def test_a_plan_survives_its_file(tmp_path: Path) -> None:
+    classes = (RequestClass(name="hot", weight=9, body="{}"), RequestClass(name="cold"))
+    plan = LoadPlan(**GIVEN, classes=classes, headers={"A": "b"}, process="gamma", burstiness=0.5, slo_latency=0.2)
+    plan.write(tmp_path / "plan.json")
+    assert LoadPlan.read(tmp_path / "plan.json") == plan
+
+
+def test_the_drain_is_the_timeout_unless_given() -> None:
+    assert LoadPlan(**GIVEN, timeout=4.0).drain_or_timeout == 4.0
+    assert LoadPlan(**GIVEN, timeout=4.0, drain=0).drain_or_timeout == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rate": 0}, "rate: must be a number > 0; found 0"),
+        ({"rate": "200/s"}, "rate: must be a number > 0; found '200/s'"),
+        ({"timeout": float("nan")}, "timeout: must be a number > 0; found nan"),
+        ({"drain": -1}, "drain: must be a number >= 0; found -1"),
+        ({"connections": 0}, "connections: must be a whole number >= 1; found 0"),
+        ({"start": 1.5}, "start: must be a whole number >= 0; found 1.5"),
+        ({"process": "uniform"}, "process: allowed are constant, poisson, gamma; found 'uniform'"),
+        ({"url": "ftp://h/"}, "url: 'ftp://h/' is not an address"),
+        ({"url": "http://u:p@h/"}, "url: it holds credentials"),
+        ({"url": "http://h/a b"}, "url: 'http://h/a b' holds a character"),
+        ({"url": "http://h:99999/"}, "url: 'http://h:99999/': Port out of range"),
+        ({"method": "GE T"}, "method: must be an HTTP method"),
+        ({"headers": {"X": "a\r\nB: c"}}, "headers.X: must be an HTTP field on one line"),
+        ({"headers": {"Content-Length": "3"}}, "headers.Content-Length: the load frames its requests itself"),
+        ({"classes": []}, "classes: must be at least one"),
+        ({"classes": [{"name": "a"}, {"name": "a"}]}, "classes: must be at least one, each with a name of its own"),
+        ({"classes": [{"name": "a", "weight": -1}]}, "classes.a.weight: must be a number > 0; found -1"),
+        ({"classes": [{"name": "a", "bdy": ""}]}, "classes.bdy: no such key; allowed are name, weight, body"),
+        ({"tmeout": 3}, "tmeout: no such key; allowed are url, rate"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps(GIVEN | change))
+    with pytest.raises(PlanError) as refused:
+        LoadPlan.read(tmp_path / "plan.json")
+    assert str(refused.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://h", Url("h", 80, "h", "/", False)),
+        ("https://h/a?b=c#d", Url("h", 443, "h", "/a?b=c", True)),
+        ("http://[::1]:81/", Url("::1", 81, "[::1]:81", "/", False)),
+    ],
+)
+def test_urls(text: str, expected: Url) -> None:
+    assert Url.parse(text) == expected

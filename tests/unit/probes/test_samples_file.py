@@ -1,0 +1,50 @@
+"""What the writer puts into the file, the reader of recordings gets out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chaos.record.samples import read_samples
+from probes.errors import NAMES
+from probes.samples import BLOCK, HEADER, ROW, SampleFile
+
+
+def test_the_recording_s_reader_reads_every_row(tmp_path: Path) -> None:
+    count = BLOCK // ROW.size + 5  # more than one block
+    file = SampleFile(tmp_path / "samples.bin", ["hot", "cold"], worker=3)
+    for index in range(count):
+        file.append(index, index + 1, index + 2, 2**62 + index, 2**40, 599, index % 2, error=8)
+    assert file.rows == count
+    file.close()
+    samples = read_samples(tmp_path / "samples.bin")
+    assert (samples.classes, samples.errors) == (("hot", "cold"), NAMES)
+    assert len(samples.rows) == count
+    assert samples.rows[-1].tolist() == (
+        count - 1,
+        count,
+        count + 1,
+        2**62 + count - 1,
+        2**40,
+        599,
+        (count - 1) % 2,
+        3,
+        8,
+    )
+
+
+def test_no_rows_is_a_header_alone(tmp_path: Path) -> None:
+    SampleFile(tmp_path / "samples.bin", ["default"]).close()
+    assert (tmp_path / "samples.bin").stat().st_size == HEADER
+    assert len(read_samples(tmp_path / "samples.bin").rows) == 0
+
+
+def test_a_disk_that_is_full_is_an_error_and_not_a_silence() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        SampleFile(Path("/dev/full"), ["default"])
+
+
+def test_names_too_long_for_the_header_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="4095 fit"):
+        SampleFile(tmp_path / "samples.bin", ["x" * 5000])

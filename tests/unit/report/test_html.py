@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_examples as examples
+
+from chaos.judge.verdict import Verdict
+from chaos.record.recording import Recording
+from chaos.report.html import write_html
+
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+EVIL = "<script>alert(1)</script><img src=http://evil/x onerror=alert(1)>\"'{{ 7*7 }}"
+
+
+class Page(HTMLParser):
+    """The elements of a page, and whether each that was opened was closed in its turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def tags(self) -> set[str]:
+        return {tag for tag, _ in self.elements}
+
+    def attributes(self) -> set[str]:
+        return {name for _, attrs in self.elements for name in attrs}
+
+
+def page_of(recording: Recording, verdict: Verdict, path: Path) -> tuple[Page, str]:
+    write_html(recording, verdict, path)
+    text = path.read_text(encoding="utf-8")
+    return Page(text), text
+
+
+@pytest.fixture(scope="module")
+def report(recording: Recording, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("html") / "report.html"
+    write_html(recording, examples.verdict("fail"), path)
+    return path
+
+
+def assert_fetches_nothing(page: Page, text: str) -> None:
+    assert page.tags().isdisjoint({"script", "iframe", "object", "embed", "link", "img", "image", "use", "a", "base"})
+    assert page.attributes().isdisjoint({"src", "href", "xlink:href", "srcset", "data", "action", "poster"})
+    assert not [name for name in page.attributes() if name.startswith("on")]
+    assert not re.search(r"@import|url\(", "".join(re.findall(r"<style>.*?</style>", text, re.DOTALL)))
+    assert "default-src 'none'" in text
+
+
+def test_the_page_is_whole_fetches_nothing_and_is_small(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert_fetches_nothing(page, text)
+    assert len(text.encode()) < 1_500_000
+
+
+def test_the_verdict_comes_first_then_budgets_then_charts_then_hosts(report: Path) -> None:
+    text = Page(report.read_text(encoding="utf-8")).text
+    order = ["✗ FAIL", "mttr: 23 s, at most 15 s", "Budget", "Figures", "Over time", "What was done", "Evidence"]
+    places = [text.index(part) for part in [*order, "Load generator", "Environment", "Experiment as given"]]
+    assert places == sorted(places)
+
+
+def test_charts_name_the_fault_the_release_and_the_recovery(report: Path) -> None:
+    page = Page(report.read_text(encoding="utf-8"))
+    assert [tag for tag, _ in page.elements].count("svg") == 4
+    for name in ("netem on worker-2", "released", "recovered", "warm-up"):
+        assert page.text.count(name) >= 4
+    assert "-25.0 s: offered" in page.text
+
+
+def test_a_fault_is_shaded_in_the_colour_it_asked_for(tmp_path: Path) -> None:
+    log = [e | ({"shade": "#123abc"} if e["event"] == "fault.applied" else {}) for e in examples.events()]
+    recording = Recording.open(examples.write_recording(tmp_path / "run", log))
+    assert page_of(recording, examples.verdict(), tmp_path / "r.html")[1].count('fill="#123abc"') == 4
+
+
+def test_hostile_strings_are_shown_and_never_obeyed(tmp_path: Path) -> None:
+    fault = {"fault": EVIL, "host": EVIL}
+    log: list[dict[str, Any]] = [
+        examples.event("load.started", -25.0, zero=examples.ZERO),
+        examples.event("fault.applied", 0.2, kind=EVIL, shade='"/><script>', **fault),
+        examples.event("note", 1.0, text=EVIL),
+    ]
+    folder = examples.write_recording(tmp_path / "run", log, hypothesis=EVIL)
+    (folder / "experiment.yaml").write_text(f"name: {EVIL}\n</pre>\x1b")
+    (folder / "meta.json").write_text('{"<b>": "<script>x</script>"}')
+    line = examples.NETEM.model_copy(update={"id": EVIL, "kind": EVIL, "host": EVIL, "asked": {EVIL: 1.0}})
+    budgets = (examples.budget("mttr", 1.0, 2.0, "fail").model_copy(update={"name": EVIL}),)
+    figures = examples.figures(**{EVIL: examples.figures()["qps_mean"]})
+    texts = {"experiment": EVIL, "run": EVIL, "reasons": (EVIL,), "stuck": (EVIL,), "drift": (EVIL,)}
+    hostile = examples.verdict("fail", **texts, faults=(line,), budgets=budgets, figures=figures)
+    page, text = page_of(Recording.open(folder), hostile, tmp_path / "r.html")
+    assert page.open == []
+    assert_fetches_nothing(page, text)
+    assert page.text.count(EVIL) > 10
+    assert "\x1b" not in text
+
+
+def test_a_run_that_never_started_its_load_still_has_a_report(tmp_path: Path) -> None:
+    folder = examples.write_recording(tmp_path / "run", [examples.event("run.started", 0.0, command="gameday run x")])
+    (folder / "samples.bin").unlink()
+    page, _ = page_of(Recording.open(folder), examples.verdict("unknown", faults=()), tmp_path / "r.html")
+    assert "No request was recorded" in page.text
+    assert "No fault was asked for" in page.text
+
+
+def test_a_long_run_is_thinned_and_stays_small(tmp_path: Path) -> None:
+    recording = Recording.open(examples.write_recording(tmp_path / "run", warmup=2.0, baseline=23.0, window=0.02))
+    page, text = page_of(recording, examples.verdict(), tmp_path / "r.html")
+    assert "Each point is up to 10 windows." in page.text
+    assert len(text.encode()) < 1_500_000
+
+
+def test_chromium_draws_the_page_without_a_complaint(report: Path, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    assert chromium, "chromium is not installed; scripts/test installs it"
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"]
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", *quiet]
+    command += ["--enable-logging=stderr", f"--user-data-dir={tmp_path}/profile", "--window-size=1100,2400"]
+    done = subprocess.run(
+        [*command, f"--screenshot={tmp_path}/shot.png", report.as_uri()], capture_output=True, text=True, timeout=60
+    )
+    assert "CONSOLE" not in done.stderr
+    assert (tmp_path / "shot.png").stat().st_size > 100_000, done.stderr

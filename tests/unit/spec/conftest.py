@@ -1,0 +1,69 @@
+"""Three small faults in a registry of their own, so that these tests stand apart from the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+from typing_extensions import override
+
+from chaos.catalog import FaultRegistry
+from chaos.contracts import Action, Fault, Output, PowerState, Reading
+from chaos.units import Duration
+
+
+class Toy(Fault[Any]):
+    def reading(self) -> Reading[Any]:
+        return Reading((Output("true"),), str)
+
+    @override
+    def objection(self, before: Any) -> str | None:
+        return None
+
+    @override
+    def apply(self, before: Any) -> list[Action]:
+        return []
+
+    @override
+    def revert(self, before: Any) -> list[Action]:
+        return []
+
+    @override
+    def is_applied(self, before: Any, now: Any) -> bool:
+        return True
+
+    @override
+    def is_reverted(self, before: Any, now: Any) -> bool:
+        return True
+
+
+class Slow(Toy):
+    """Answers late."""
+
+    kind: ClassVar[str] = "slow"
+    delay: Duration
+    jitter: Duration = 0.0
+
+
+class Outage(Toy):
+    """Cuts the power."""
+
+    kind: ClassVar[str] = "outage"
+
+    def reading(self) -> Reading[Any]:
+        return Reading((PowerState(),), str)
+
+
+class Kill(Toy):
+    """Over once applied."""
+
+    kind: ClassVar[str] = "kill"
+    lasts: ClassVar[bool] = False
+
+
+@pytest.fixture
+def registry() -> FaultRegistry:
+    faults = FaultRegistry("fault")
+    for cls in (Slow, Outage, Kill):
+        faults.add(cls.kind, cls, owner="tests")
+    return faults

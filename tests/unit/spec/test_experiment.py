@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import chaos.catalog
+from chaos.catalog import FaultRegistry
+from chaos.record.terms import BUDGETS
+from chaos.spec.abort import AbortCondition
+from chaos.spec.budgets import Budgets
+from chaos.spec.experiment import Experiment, load_experiment
+from chaos.spec.inventory import load_inventory
+from chaos.spec.references import check_references
+from chaos.spec.selection import On, Pick
+
+CASES = Path(__file__).parents[2] / "cases" / "spec"
+
+
+def test_the_documented_experiment(registry: FaultRegistry) -> None:
+    del registry
+    experiment = load_experiment(CASES / "good" / "worker-latency.yaml", chaos.catalog.faults())
+    (step,) = experiment.faults
+    assert experiment.name == "50 ms on one worker"
+    assert [(c.name, c.weight) for c in experiment.load.classes] == [("hot", 90.0), ("cold", 10.0)]
+    assert (step.fault.kind, step.on, step.at, step.for_) == (
+        "netem",
+        On(group="workers", pick=Pick(count=1)),
+        0.0,
+        20.0,
+    )
+    assert step.fault.asked()["delay_s"] == pytest.approx(0.05)
+    assert {b.name: b.limit for b in experiment.agreed_budgets} == pytest.approx(
+        {"mttr": 15.0, "qps_cv": 0.2, "qps_dip": 0.2, "availability": 0.99}
+    )
+    check_references(experiment, load_inventory(CASES / "good-inventory.yaml"))
+
+
+@pytest.fixture
+def shorthands(registry: FaultRegistry) -> Experiment:
+    return load_experiment(CASES / "good" / "shorthands.yaml", registry)
+
+
+def test_shorthands(shorthands: Experiment) -> None:
+    assert (shorthands.name, shorthands.hypothesis, shorthands.tags) == ("on", "no", ("yes", "1:30"))
+    assert shorthands.load.arrivals.rate == pytest.approx(20.0)
+    assert [(s.on, s.at, s.for_) for s in shorthands.faults] == [
+        ("worker-1", 0.0, 20.0),
+        (On(hosts=("worker-1", "worker-2")), 30.0, 20.0),
+        (On(group="workers", pick=Pick(share=0.5)), 60.0, 20.0),
+    ]
+
+
+def test_abort_conditions(shorthands: Experiment) -> None:
+    assert [(a.signal, a.side, a.limit, a.for_s) for a in shorthands.abort] == [
+        ("goodput", "<", 0.5, 10.0),
+        ("errors", ">", 0.2, 5.0),
+        ("latency", ">", 2.0, 5.0),
+        ("qps", "<", 100.0, 5.0),
+    ]
+    assert all(isinstance(a, AbortCondition) for a in shorthands.abort)
+
+
+def test_budgets_are_read_by_their_units(shorthands: Experiment) -> None:
+    limits = {b.name: b.limit for b in shorthands.agreed_budgets}
+    assert limits == pytest.approx(
+        {"latency_p99": 0.25, "qps_cv": 1.2, "lost_requests": 0.0, "qps": 15.0, "availability": 0.99}
+    )
+
+
+def test_every_budget_can_be_written() -> None:
+    assert list(Budgets.model_fields) == list(BUDGETS)
+
+
+def test_a_control_run_has_no_faults(registry: FaultRegistry) -> None:
+    control = load_experiment(CASES / "good" / "control.yaml", registry)
+    assert control.faults == ()
+    assert (control.seed, control.trials, control.timeline.warmup, control.load.timeout) == (1, 1, 5.0, 10.0)
+    assert [c.name for c in control.load.classes] == ["default"]
+
+
+def test_what_does_not_last_needs_no_for(registry: FaultRegistry) -> None:
+    kill, waits = load_experiment(CASES / "good" / "kill.yaml", registry).faults
+    assert (kill.at, kill.for_) == (20.0, 0.0)
+    assert (waits.at, waits.for_) == (0.0, 5.0)
+
+
+def test_an_experiment_is_frozen(shorthands: Experiment) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        shorthands.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("pick", "size", "hosts"),
+    [
+        (Pick(), 5, 5),
+        (Pick(count=2), 5, 2),
+        (Pick(share=0.5), 5, 2),
+        (Pick(share=0.1), 5, 1),
+        (Pick(share=0.7), 10, 7),
+        (Pick(share=1.0), 3, 3),
+    ],
+)
+def test_a_share_is_rounded_down_to_no_less_than_one(pick: Pick, size: int, hosts: int) -> None:
+    assert pick.out_of(size) == hosts
