@@ -235,7 +235,7 @@ class Fault(BaseModel, ABC, Generic[S]):
         return self
 
     def typical(self) -> S | None:
-        """A state that a healthy host may show, so that a plan can print commands without one; None where there is none."""
+        """A state that a healthy host may show, so that a plan can print commands without one; None where none is."""
         return None
 
     def asked(self) -> dict[str, float]:

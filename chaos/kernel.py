@@ -22,15 +22,15 @@ class Qdisc:
     """One queueing discipline.
 
     `options` are typed and in SI for the kinds we make (netem, prio); for every other kind they are what the target
-    printed, good for comparing. `words` are the arguments of tc(8) that would make it again. Equality leaves out the
-    counters, which are the traffic's and not the configuration's.
+    printed, good for comparing. `words` are the arguments of tc(8) that would make it again, None where they can't be
+    told. Equality leaves out the counters, which are the traffic's and not the configuration's.
     """
 
     kind: str
     handle: str = NO_HANDLE
     parent: str = ROOT
     options: Mapping[str, Option] = field(default_factory=dict)
-    words: tuple[str, ...] = field(default=(), compare=False)
+    words: tuple[str, ...] | None = field(default=None, compare=False)
     packets: int = field(default=0, compare=False)
     dropped: int = field(default=0, compare=False)
 

@@ -15,6 +15,7 @@ heavy before an experiment is really run.
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -58,7 +59,8 @@ class ExperimentFile(pytest.File):
         from chaos.errors import InputError
 
         try:
-            experiment = _load(self.path)
+            # errors name the file as people named it: relative to where pytest was started
+            experiment = _load(Path(os.path.relpath(self.path, self.config.invocation_params.dir)))
         except InputError as error:
             raise self.CollectError(str(error)) from error
         trials = self.config.getoption("--gameday-trials") or experiment.trials
@@ -211,8 +213,7 @@ def _quiet(name: str) -> AbstractContextManager[Any]:
 
     from chaos.report.progress import PlainProgress
 
-    del name
-    return nullcontext(PlainProgress(Console(file=sys.stdout)))  # captured, and shown with a failure
+    return nullcontext(PlainProgress(Console(file=sys.stdout), name))  # captured, and shown with a failure
 
 
 def _text(done: Conducted) -> str:

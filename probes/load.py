@@ -48,30 +48,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         plan = LoadPlan.read(path)
         _allow_files(plan.connections + _OTHER_FILES)
+        schedule = _schedule(plan)
+        live = _live(plan, schedule)
         samples = SampleFile(Path(plan.samples), [kind.name for kind in plan.classes], plan.worker)
     except (PlanError, OSError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
-    return _run(plan, samples)
+    try:
+        return _run(plan, schedule, samples, live)
+    except OSError as error:
+        parser.exit(1, f"{parser.prog}: the load ended early: {error}\n")
 
 
-def _run(plan: LoadPlan, samples: SampleFile) -> int:
+def _run(plan: LoadPlan, schedule: Schedule, samples: SampleFile, live: LiveWriter) -> int:
     """Run the load; the samples are closed whatever happens."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            taken = runner.run(_load(plan, samples))
+            taken = runner.run(_load(plan, schedule, samples, live))
     finally:
         samples.close()
     return 0 if samples.rows == taken else 1
 
 
-async def _load(plan: LoadPlan, samples: SampleFile) -> int:
+async def _load(plan: LoadPlan, schedule: Schedule, samples: SampleFile, live: LiveWriter) -> int:
     """Return how many arrivals were taken from the schedule."""
-    schedule = _schedule(plan)
-    live = _live(plan, schedule)
     endpoint = Endpoint.of(Url.parse(plan.url))
     load = OpenLoop(plan, schedule, endpoint, [encoder(plan, kind) for kind in plan.classes], samples, live)
-    _stop_when_told(load.stop)
-    with _no_collections():
+    with _stopping_when_told(load.stop), _no_collections():
         await load.run()
     return load.taken
 
@@ -98,14 +100,22 @@ def _allow_files(needed: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def _stop_when_told(stop: Callable[[], None]) -> None:
+@contextmanager
+def _stopping_when_told(stop: Callable[[], None]) -> Iterator[None]:
     """Stop on SIGTERM, on SIGINT, and when the owner is gone."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    loop.add_reader(os.pidfd_open(os.getppid()), stop)  # readable once that process has ended: pidfd_open(2)
+    parent = os.pidfd_open(os.getppid())
+    loop.add_reader(parent, stop)  # readable once that process has ended: pidfd_open(2)
     if stat.S_ISFIFO(os.fstat(_STDIN).st_mode):
         loop.add_reader(_STDIN, _stop_at_eof, loop, stop)
+    try:
+        yield
+    finally:
+        loop.remove_reader(_STDIN)
+        loop.remove_reader(parent)
+        os.close(parent)
 
 
 def _stop_at_eof(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:

@@ -41,13 +41,14 @@ class SampleFile:
     """Appends rows. Raises OSError when the file exists or can't be made; later failures wait for `check`."""
 
     def __init__(self, path: Path, classes: Sequence[str], worker: int = 0) -> None:
+        header = _header(classes)
         self._file = FileIO(path, "xb")
         self._worker = worker
         self._block, self._used, self._handed_over = bytearray(BLOCK), 0, 0
         self._pack = ROW.pack_into
         self._failure: OSError | None = None
         self._queue: queue.Queue[memoryview | None] = queue.Queue(QUEUE)
-        _write_all(self._file, _header(classes))
+        _write_all(self._file, header)
         self._thread = threading.Thread(target=self._write_blocks, name="samples")
         self._thread.start()
 

@@ -26,7 +26,7 @@ Process = Literal["constant", "poisson", "gamma"]
 Arrival = tuple[int, int, int]
 """One intended request: its number, its absolute time in ns, the index of its class."""
 NS = 1_000_000_000
-_BLOCK = 65_536  # gaps drawn at a time; a fixed number, so that how many are needed does not change which come
+_BLOCK = 4096  # gaps drawn at a time; a fixed number, so that how many are needed does not change which come
 
 
 def arrivals(process: Process, rate: float, duration: float, seed: int, burstiness: float = 1.0) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ last packet of the answer. `received` counts all bytes of the answer as they cam
 `stale_connection` is told from a server that died over a request by asking the kernel what the other side had
 acknowledged (TCP_INFO, tcp(7)): a server that closes an idle connection just as a request is on its way never
 acknowledges it. Clients commonly guess here, by "reused and no byte came back", which would excuse a crashed server.
+A reset without a FIN before it is a `reset` in any case: the kernel does not say what it had acknowledged by then.
 """
 
 from __future__ import annotations
@@ -247,9 +248,10 @@ class Connection(asyncio.Protocol):
         self._transport = self._parser = None
 
     def _why_closed(self, otherwise: ErrorKind) -> ErrorKind:
-        if self._kept_alive and not self.first and self._transport is not None and _unacknowledged(self._transport):
-            return ErrorKind.STALE_CONNECTION
-        return otherwise
+        fresh = self._transport is None or not self._kept_alive or self.first
+        if otherwise is not ErrorKind.CLOSED_EARLY or fresh or not _unacknowledged(cast("Any", self._transport)):
+            return otherwise
+        return ErrorKind.STALE_CONNECTION
 
     def _abort(self) -> None:
         """Close at once; connection_lost follows."""
@@ -282,7 +284,7 @@ def _why_not_connected(error: BaseException) -> ErrorKind:
 
 
 def _why_lost(exc: Exception | None) -> ErrorKind:
-    if exc is None:
+    if exc is None or isinstance(exc, BrokenPipeError):  # EPIPE: a FIN had come before the RST that our bytes met
         return ErrorKind.CLOSED_EARLY
     return ErrorKind.RESET if isinstance(exc, ConnectionError) else ErrorKind.CONNECTION_LOST
 

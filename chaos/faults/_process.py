@@ -29,7 +29,7 @@ LOOK = """look() { # PID: sets state and started, empty when there is none
 def parse(printed: str) -> tuple[Process, ...]:
     """Return the processes in what LISTING printed; kernel threads (no command line) are left out."""
     stats, cmdlines = printed.split("--stat\n", 1)[1].split("--cmdline\n", 1)
-    commands = {pid: text.strip() for pid, text in _sections(cmdlines)}
+    commands = {pid: text.rstrip() for pid, text in _sections(cmdlines)}
     found = []
     for pid, text in _sections(stats):
         fields = text.rpartition(") ")[2].split()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from chaos.kernel import NO_HANDLE, ROOT, Link, Qdisc
 
 OURS = ("c4a5:", "c4a6:")
-RESTORABLE = ("pfifo", "bfifo", "pfifo_fast", "fq", "fq_codel", "sfq", "tbf")
-"""Kinds without classes whose whole configuration `tc qdisc show` prints; tested to come back to the letter."""
 
 _INGRESS = ("ingress", "clsact")  # beside the root, not under it; left alone
 
@@ -32,12 +30,12 @@ def objection(interface: str, link: Link) -> str | None:
     if _is_default(link):
         return None
     root = link.root
-    if root is not None and root.kind in RESTORABLE and len(_tree(link)) == 1 and not link.filters:
+    if root is not None and root.words is not None and len(_tree(link)) == 1 and not link.filters:
         return None
     held = ", ".join(f"{q.kind} {q.handle}" for q in _tree(link))
     return (
         f"{interface} carries queueing that somebody set ({held}) and that can't be put back exactly; "
-        f"what can: the kernel's default, or one of {', '.join(RESTORABLE)} alone at the root"
+        f"what can: the kernel's default, or one of pfifo, bfifo, pfifo_fast, fq, fq_codel, sfq alone at the root"
     )
 
 

@@ -33,7 +33,8 @@ from chaos.units import BitRate, Duration, Share
 _SHARES = ("loss", "duplicate", "corrupt", "reorder")
 _ASSUMED_LINE_RATE = 10e9  # bit/s, where the interface does not say (virtual ones don't)
 _PACKET = 512  # bytes: requests are small, and a queue counts packets
-_CLOSE = {"delay": 1e-6, "jitter": 1e-6, "rate": 1.0}  # what the kernel's own units round away
+_CLOSE = {"delay": 2e-6, "jitter": 2e-6, "rate": 1.0}  # what tc's and the kernel's own units round away
+_DIGITS = 1e-5  # tc's JSON has six digits
 
 
 @dataclass(frozen=True)
@@ -160,4 +161,5 @@ class Netem(Fault[Seen]):
 
 
 def _close(name: str, asked: Option, found: Option) -> bool:
-    return abs(float(asked) - float(found)) <= _CLOSE.get(name, 1e-6)
+    off = bool(asked) != bool(found)
+    return not off and abs(float(asked) - float(found)) <= _CLOSE.get(name, 1e-6) + _DIGITS * float(asked)

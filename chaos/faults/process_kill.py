@@ -31,7 +31,7 @@ class ProcessKill(Fault[Processes]):
 
     match: Pattern = Field(description="regular expression looked for in the whole command line")
     signal: Literal["KILL", "TERM", "INT", "ABRT", "SEGV"] = Field("KILL", description="the signal")
-    restart: str = Field("", description="sh to start it again; none where a supervisor does")
+    restart: str = Field("", description="sh to start it again, its output dropped; none where a supervisor does")
 
     def reading(self) -> Reading[Processes]:
         """Ask for the matching processes."""
@@ -52,7 +52,9 @@ class ProcessKill(Fault[Processes]):
         counts = Counter(p.command for p in before)
         wanted = " && ".join(f"runs {quote(command)} {n}" for command, n in sorted(counts.items()))
         back = _RUNS + wanted
-        return [Shell(f"{back} || {{ {self.restart}\n}}" if self.restart else "true", until=back)]
+        # what it starts must not hold our output open, or the command would last as long as the process
+        again = f"{back} || {{ {self.restart}\n}} </dev/null >/dev/null 2>&1"
+        return [Shell(again if self.restart else "true", until=back)]
 
     def typical(self) -> Processes:
         """One matching process."""
@@ -83,7 +85,8 @@ def _survivors(before: Processes, now: Processes) -> set[tuple[int, int]]:
 
 _RUNS = """runs() { # COMMAND COUNT: as many processes with this very command line
     n=0; for f in /proc/[0-9]*/cmdline; do
-        [ "$(tr '\\0' ' ' <"$f" 2>/dev/null)" != "$1 " ] || n=$((n + 1))
+        c=$(tr '\\0' ' ' 2>/dev/null <"$f"); c=${c%"${c##*[![:space:]]}"}
+        [ "$c" != "$1" ] || n=$((n + 1))
     done; [ "$n" -ge "$2" ]
 }
 """

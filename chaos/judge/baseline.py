@@ -120,7 +120,8 @@ def _levels(series: Series, terms: Terms, window: slice) -> Baseline:
 def _level(values: FloatArray, floor: float) -> Level:
     known = values[~np.isnan(values)]
     spread = float(stats.median_abs_deviation(known, scale="normal"))
-    return Level(float(np.median(known)), max(spread, float(np.std(known, ddof=1)), floor))
+    deviation = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
+    return Level(float(np.median(known)), max(spread, deviation, floor))
 
 
 def _ceiling(ratios: FloatArray) -> float:
@@ -160,6 +161,8 @@ def _trends(series: Series, window: slice) -> tuple[str, ...]:
 def _trend(values: FloatArray) -> float:
     """Return the relative change over all windows (Theil 1950, Sen 1968), or 0 where noise alone would explain it."""
     known = np.flatnonzero(~np.isnan(values))
+    if len(known) < FEWEST:
+        return 0.0
     slope, _, low, high = stats.theilslopes(values[known], known, alpha=0.99)
     level = float(np.median(values[known]))
     if level == 0 or low <= 0 <= high:

@@ -15,8 +15,9 @@ moved by at most 2: back while single windows are within the band, on while they
 
 Two decisions a reader would question. An alarm alone is no incident: goodput (or the latency, where it is watched) must
 have left its band too, over 5 windows, or in one window by what would raise the alarm by itself. Errors only hold a
-recovery off. Without this a blip a minute after the recovery would be a relapse. And a band that is regained but not yet held when the observation ends is neither recovered nor not:
-the incident stays open, and `in_band_from` says since when.
+recovery off. Without this a blip a minute after the recovery would be a relapse. And a band that is regained but not
+yet held when the observation ends is neither recovered nor not: the incident stays open, and `in_band_from` says since
+when.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def cusum(z: FloatArray, k: float = K, h: float = H) -> Alarm | None:
 
 @dataclass(frozen=True)
 class Watch:
-    """What is watched: the deviations that raise an alarm, where the band was left, where it is held, and by windows."""
+    """The deviations that raise an alarm; where the band was left; where it is held, and in single windows."""
 
     deviations: tuple[FloatArray, ...]
     left: BoolArray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def up(
         hosts = lay_out(workers, appliance(workers) if workload is None else workload)
         chosen, why = _choose(kind)
         layout = Layout(chosen, why, hosts, owner_pid, _image(chosen, say), serve_within)
+        _compile()
         say(f"starting {len(layout.hosts)} hosts of kind {layout.kind}: {layout.why}")
         _start_keeper(folder, layout)
     else:
@@ -117,6 +119,8 @@ def _choose(kind: Literal["auto", "vm", "netns"]) -> tuple[Kind, str]:
         why = no or "this kernel has namespaces and sch_netem, and we are root"
     else:
         chosen, why = kind, "asked for"
+    if chosen == "netns" and os.geteuid() != 0:
+        raise Refusal("a lab of kind netns needs root; use kind vm, which does not")
     if missing := missing_packages(chosen):
         raise Refusal(f"a lab of kind {chosen} ({why}) needs packages: apt-get install {' '.join(missing)}")
     return chosen, why
@@ -139,6 +143,16 @@ def _same(found: Message, kind: str, workers: int) -> None:
             f"a lab of kind {kind} with {workers} workers was asked for; one of kind {found['kind']} with {up_workers} "
             "is up; end it with `gameday lab down`"
         )
+
+
+def _compile() -> None:
+    """Compile what the hosts run, once, here: under emulation each host would spend seconds on it."""
+    compileall.compile_file(str(_PACKAGE / "__init__.py"), quiet=2)
+    compileall.compile_file(str(_PACKAGE / "errors.py"), quiet=2)
+    compileall.compile_dir(str(_PACKAGE / "lab"), quiet=2)
+
+
+_PACKAGE = Path(__file__).parents[1]
 
 
 def _start_keeper(folder: Path, layout: Layout) -> None:

@@ -1,4 +1,5 @@
 #!/bin/sh
+# shellcheck disable=SC1091,SC2154 # what is sourced is made for each host
 # Process 1 of a guest once its root is ready. /run/lab is the host's folder on the lab's side, read-only; `settings`
 # in it gives hostname, address, address6, modules (a folder) and release (of the kernel).
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run/home
@@ -35,8 +36,10 @@ install -m 600 /run/lab/host_key /run/sshd/host_key
 # one fast key exchange: the default one costs a second of emulated CPU a connection
 /usr/sbin/sshd -f /dev/null -o HostKey=/run/sshd/host_key -o AuthorizedKeysFile=/run/lab/authorized_keys -o StrictModes=no \
     -o UsePAM=no -o PasswordAuthentication=no -o KbdInteractiveAuthentication=no -o PidFile=/run/sshd.pid \
-    -o KexAlgorithms=curve25519-sha256 -o MaxSessions=100 -o MaxStartups=100 -o SetEnv="PATH=$PATH" || echo "lab: failed: sshd"
+    -o KexAlgorithms=curve25519-sha256,curve25519-sha256@libssh.org -o MaxSessions=100 -o MaxStartups=100 -o SetEnv="PATH=$PATH" || echo "lab: failed: sshd"
 sh /run/lab/workload.sh >/run/workload.log 2>&1 &
+# the first use of a module would otherwise be timed as part of a fault
+modprobe -a sch_netem sch_prio cls_u32 2>/dev/null &
 echo "lab: ready clocksource=$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
 # reaps what was orphaned, as process 1 must
 while :; do sleep 3600; done

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # Process 1 of a guest until its root is ready: the initramfs's /init.
 # The root is this machine's own root, read-only over 9p, under an overlay in memory; the host's folder is /run/lab.
 b=/bin/busybox

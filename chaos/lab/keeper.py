@@ -18,6 +18,7 @@ import os
 import shutil
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Protocol
 
@@ -83,8 +84,9 @@ class Keeper:
             self._state = "up"
         except ChaosError as error:
             self._state, self._why = "failed", str(error)
-        except OSError as error:
+        except Exception as error:  # whatever it is, whoever waits for the lab has to hear of it
             self._state, self._why = "failed", f"{type(error).__name__}: {error}"
+            traceback.print_exc()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request. A client that went away is no concern of the lab's."""

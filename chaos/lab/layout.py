@@ -7,8 +7,10 @@ data network, 10.77.0.0/24 and fd77::/64; no host of it can reach, or be reached
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
+import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,7 +51,7 @@ class HostLayout:
         return f"02:67:64:00:00:{self.number:02x}"
 
     def script(self, listen: str) -> str:
-        """Return a sh script that becomes the host's command, in which it finds this project's own code."""
+        """Return a sh script that becomes the host's command, in which Python finds this project and its packages."""
         command = [word.replace(LISTEN, listen) for word in self.command]
         return f"export PYTHONPATH={shlex.quote(_CODE)}\nexec {shlex.join(command)}\n" if command else ""
 
@@ -97,13 +99,23 @@ def lay_out(workers: int, workload: Workload) -> tuple[HostLayout, ...]:
 
 
 def appliance(workers: int) -> dict[str, list[str]]:
-    """Return the workload of the reference appliance: a gateway before its workers, each restarted when it dies."""
-    module = [sys.executable, "-m", "chaos.lab.appliance"]
+    """Return the workload of the reference appliance: a gateway before its workers, each restarted when it dies.
+
+    Steps are long and a model takes a while to load, as on a real accelerator; on an emulated host each step costs
+    milliseconds of real CPU besides. One slow health check is no failure on a machine that others share.
+    """
+    module = [
+        sys.executable,
+        "-S",
+        "-m",
+        "chaos.lab.appliance",
+    ]  # -S: what `site` does costs emulated time, twice a host
     start = [*module, "supervise", "--", *module]
     hosts = lay_out(workers, {})[1:]
     upstream = [word for h in hosts for word in ("--worker", f"{h.name}=http://{h.address}:{SERVICE_PORT}")]
-    commands = {h.name: [*start, "worker", "--name", h.name, "--listen", LISTEN] for h in hosts}
-    return {GATEWAY: [*start, "gateway", "--listen", LISTEN, *upstream]} | commands
+    engine = ["--startup", "3", "--step-base", "0.02"]
+    commands = {h.name: [*start, "worker", "--name", h.name, "--listen", LISTEN, *engine] for h in hosts}
+    return {GATEWAY: [*start, "gateway", "--listen", LISTEN, "--health-fall", "2", *upstream]} | commands
 
 
 def hosts_file(layout: Layout) -> str:
@@ -112,4 +124,4 @@ def hosts_file(layout: Layout) -> str:
     return "\n".join(lines) + "\n"
 
 
-_CODE = str(Path(__file__).parents[2])
+_CODE = os.pathsep.join((str(Path(__file__).parents[2]), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))

@@ -31,7 +31,7 @@ from chaos.lab.layout import SERVICE_PORT, HostLayout
 from chaos.lab.tools import which
 
 MEMORY_MIB = 320
-BOOT_SECONDS = 60.0
+BOOT_SECONDS = 90.0
 ATTEMPTS = 3
 _GUEST = Path(__file__).with_name("guest.sh")
 _POLL = 0.05
@@ -167,13 +167,13 @@ class VirtualHost:
             f"hostfwd=tcp:127.0.0.1:{port}-:{to}" for port, to in zip(self.ports, (22, SERVICE_PORT), strict=False)
         ]
         kernel_line = (
-            "console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 "
+            "console=ttyS0 quiet panic=-1 reboot=t mitigations=off net.ifnames=0 "
             f"tsc=reliable tsc_early_khz={self._boot.tsc_khz} lab.host={name}"
         )
         arguments: dict[str, str | Path] = {
             "name": f"gameday-{name}",
             "machine": "microvm,acpi=on,pcie=on,rtc=on",
-            "accel": "tcg,thread=multi",
+            "accel": "tcg,thread=multi,tb-size=128",
             "cpu": "max",
             "smp": "1",
             "m": str(MEMORY_MIB),

@@ -64,23 +64,27 @@ class Progress(Protocol):
     def close(self) -> None:
         """Stop showing; repeatable."""
 
+UNTOUCHED = "untouched"
+"""The state of a host that nothing was done to yet; not worth a line."""
+
 
 class PlainProgress:
     """One line a phase, a note, and each change of a host's state: for a pipe, a CI log, a dumb terminal."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, experiment: str) -> None:
         self._console = console
         self._hosts: dict[str, str] = {}
+        self.note(experiment)
 
     def phase(self, name: str, seconds: float) -> None:
         """Print the phase and its length."""
-        self.note(f"{name} ({wording.say(seconds, 's')})")
+        self.note(f"  {name} ({wording.say(seconds, 's')})")
 
     def update(self, snapshot: Snapshot) -> None:
         """Print the hosts whose state is another than at the last call."""
         for host, state in snapshot.hosts.items():
-            if self._hosts.get(host) != state:
-                self.note(f"{wording.say_time(snapshot.elapsed)}  {host}: {state}")
+            if self._hosts.get(host, UNTOUCHED) != state:
+                self.note(f"  {wording.say_time(snapshot.elapsed)}  {host}: {state}")
         self._hosts = dict(snapshot.hosts)
 
     def note(self, text: str) -> None:
@@ -152,7 +156,7 @@ class LiveProgress:
 def open_progress(console: Console, experiment: str) -> Progress:
     """Return the live panel on a terminal that can move its cursor, plain lines elsewhere. The caller closes it."""
     live = console.is_terminal and not console.is_dumb_terminal
-    return LiveProgress(console, experiment) if live else PlainProgress(console)
+    return LiveProgress(console, experiment) if live else PlainProgress(console, experiment)
 
 
 def _hosts(hosts: Mapping[str, str]) -> Table:

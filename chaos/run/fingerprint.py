@@ -9,7 +9,7 @@ from __future__ import annotations
 from chaos.contracts import Target
 
 _SECTIONS = {
-    "qdisc": "tc qdisc show",
+    "qdisc": "tc qdisc show | sed 's/ direct_packets_stat [0-9]*//'",  # htb prints a counter as an option
     "filter": 'for d in /sys/class/net/*; do tc filter show dev "${d##*/}"; done',
     "link": "ip -o link show | sed 's/^[0-9]*: //'",
     "address": "ip -o address show | sed -e 's/^[0-9]*: //' -e 's/valid_lft.*//'",

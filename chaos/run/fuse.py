@@ -21,6 +21,7 @@ _PROGRAM = files("chaos.run").joinpath("fuse.sh").read_text(encoding="utf-8")
 # sets `now` to centiseconds of /proc/uptime, as fuse.sh does
 NOW = '{ read -r up _ </proc/uptime; now=${up%.*}${up#*.}; now=${now#"${now%%[!0]*}"}; now=${now:-0}; }'
 
+_RUNS = '[ "$(readlink "/proc/$(cat pid)/cwd")" = "$(pwd -P)" ]'  # in a fuse's directory: its program stands there
 _TENTHS = " ".join(map(str, range(30)))
 _TENTH = "sleep 0.1 2>/dev/null || sleep 1"  # a sleep without fractions naps a second
 
@@ -81,7 +82,7 @@ class Fuse:
 
     def renew(self) -> None:
         """Move the lease's deadline to one lease from now. Raises TargetError when the host can't be reached."""
-        renewal = f"echo $((now + {round(self.lease * 100)})) >lease.new && mv lease.new lease"
+        renewal = f"echo $((now + {round(self.lease * 100)})) >lease"  # no mv(1): a heartbeat is to cost no process
         self.target.run(f"cd {quote(self.folder)} && {NOW} && {renewal}", timeout=max(2.0, self.lease / 2))
 
     def state(self) -> str:
@@ -101,12 +102,12 @@ class Fuse:
         return state
 
     def is_alive(self) -> bool:
-        """Whether the fuse's program still runs."""
-        return self.target.run(f"kill -0 $(cat {quote(self.folder)}/pid)", check=False).status == 0
+        """Whether the fuse's program still runs: a process of its number that stands in its directory."""
+        return self.target.run(f"cd {quote(self.folder)} && {_RUNS}", check=False).status == 0
 
     def disarm(self) -> None:
         """End the fuse and remove its directory; called only after the host was read clean."""
         folder = quote(self.folder)
-        gone = f"case $(cat state) in disarmed*) break;; esac; {_TENTH}"
+        gone = f"{_RUNS} || break; {_TENTH}"
         ended = f"cd {folder} 2>/dev/null || exit 0; touch disarm; for i in {_TENTHS}; do {gone}; done"
         self.target.run(f"{ended}; cd / && rm -rf {folder}; rmdir {quote(self.home)}/fuses 2>/dev/null; true")

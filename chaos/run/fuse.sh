@@ -34,16 +34,17 @@ limited() { # a hung command must not hang the fuse
 
 wait_for_a_reason() { # sets why; ends the program when the fuse is disarmed
     read -r last <ttl
+    read -r deadline <lease
     say armed
     while :; do
         [ ! -e disarm ] || { say disarmed; exit 0; }
         clock
-        read -r deadline <lease || deadline=0
+        ! read -r renewed <lease || deadline=${renewed:-$deadline} # a renewal may be half written
         if [ -e fire ]; then why="on request"; return; fi
         if [ -n "$terminated" ]; then why="the fuse was terminated"; return; fi
         if [ "$now" -ge "$deadline" ]; then why="the lease was not renewed"; return; fi
         if [ "$now" -ge "$last" ]; then why="the time to live was over"; return; fi
-        nap 0.2
+        nap 0.4
     done
 }
 

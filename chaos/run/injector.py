@@ -2,8 +2,8 @@
 
     prepare   read before -> objection?                                              nothing is touched
     arm       ledger: undo written and fsynced -> fuse armed on the host, seen armed
-    apply     lease renewed -> apply -> read: is it there? is the control path?      otherwise reverted at once
-    hold      heartbeats
+    apply     apply -> read: is it there? is the control path?      otherwise reverted at once
+    hold      heartbeats, from `arm` on, in a thread of their own
     revert    undo -> read until the host is as it was -> fuse disarmed -> ledger closed
 
 `revert` may be called from any state after `arm`, as often as one likes. It ends in one of two ways: the host was read
@@ -12,15 +12,15 @@ and is as it was, or `Stuck` is raised. While the host can't be reached it waits
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos.clock import Clock
+from chaos.clock import NS, Clock
 from chaos.contracts import ControlPath, Dose, Fault, Reading, Target
 from chaos.errors import ChaosError, NotApplied, Objection, Stuck, TargetError
 from chaos.record.events import EventLog
 from chaos.run.fuse import Fuse, Undo
+from chaos.run.heartbeat import Heartbeat
 from chaos.run.ledger import Entry, Ledger
 
 _PATIENCE = 20.0  # s beyond lease and settling, for a host that can't be reached while its fuse undoes the fault
@@ -50,6 +50,7 @@ class Injection:
     hold: float
     before: Any = None
     fuse: Fuse | None = field(default=None, init=False)
+    heartbeat: Heartbeat | None = field(default=None, init=False)
     applied: bool = field(default=False, init=False)
 
     def prepare(self) -> None:
@@ -66,11 +67,17 @@ class Injection:
         self.fuse = Fuse(self.site.fuse_on, self.id, undo, self.lease, ttl, self.site.fuse_home)
         self.ledger.open(Entry(self.id, self.host, self.fault.undo_from, self.fuse.name, undo))
         self.fuse.arm()
-        self.events.write("fault.armed", fault=self.id, host=self.host, lease_s=self.lease, ttl_s=ttl)
+        self.heartbeat = Heartbeat(self.fuse, self._missed)
+        self.heartbeat.start()
+        self.events.write(
+            "fault.armed", fault=self.id, kind=self.fault.kind, host=self.host, lease_s=self.lease, ttl_s=ttl
+        )
 
-    def apply(self) -> None:
-        """Bring the fault about and see it. Raises NotApplied or TargetError; the caller reverts on any exception."""
-        self.renew()
+    def apply(self) -> int:
+        """Bring the fault about and see it; return when the host acknowledged it (ns).
+
+        Raises NotApplied or TargetError; the caller reverts on any exception.
+        """
         began = self.clock.now()
         for action in self.fault.apply(self.before):
             self.site.host.perform(action)
@@ -89,11 +96,7 @@ class Injection:
             shade=self.fault.shade,
             release=self.fault.release,
         )
-
-    def renew(self) -> None:
-        """Renew the lease. Raises TargetError when the fuse's host can't be reached."""
-        if self.fuse is not None:
-            self.fuse.renew()
+        return acknowledged
 
     def measure_dose(self) -> Dose:
         """Read what arrived, at the end of the hold, and note it."""
@@ -112,12 +115,12 @@ class Injection:
         """Undo, and read until the host is as it was. Raises Stuck."""
         if self.fuse is None:
             return
+        if self.heartbeat is not None:
+            self.heartbeat.stop()  # the fuse may undo it too from here on: both want the same
         began = self.clock.now()
-        cleared, why = self._undo_and_read()
+        cleared, by, why = self._undo_and_read(self.fuse)
         if why:
             raise self._stuck(self.fuse, why)
-        by = "fuse" if self.fuse.state().startswith("clean") else "controller"
-        self.fuse.disarm()
         self.ledger.close(self.id)
         if self.applied:
             self.events.write(
@@ -130,23 +133,26 @@ class Injection:
         """The host's name."""
         return self.site.host.name
 
+    def _missed(self, error: TargetError) -> None:
+        self.events.write("note", text=f"{self.host}: no heartbeat: {error}")
+
     def _see_it_applied(self) -> None:
-        reading, end = self.fault.reading(), time.monotonic() + _CONFIRM_WITHIN
+        reading, end = self.fault.reading(), self._in(_CONFIRM_WITHIN)
         while not self.fault.is_applied(self.before, read(self.site.host, reading)):
-            if time.monotonic() > end:
+            if self.clock.now() > end:
                 raise NotApplied(f"{self.host}: {self.fault.kind}: the reading taken after it does not show the fault")
-            time.sleep(0.2)
+            self.clock.sleep_until(self._in(0.2))
         if any(isinstance(question, ControlPath) for question in reading.questions):
             self.site.host.probe_control_path()
         state = self.fuse.state() if self.fuse else ""
         if state != "armed":
             raise NotApplied(f"{self.host}: {self.fault.kind}: its fuse says {state!r} where 'armed' was expected")
 
-    def _undo_and_read(self) -> tuple[int, str]:
-        """Return when the undo was acknowledged (ns), and why it could not be verified (empty when it was)."""
+    def _undo_and_read(self, fuse: Fuse) -> tuple[int, str, str]:
+        """Return when the undo was acknowledged (ns), by whom, and why it could not be verified (empty when it was)."""
         acknowledged, why = 0, ""
-        end = time.monotonic() + self.lease + self.fault.settle + _PATIENCE
-        while time.monotonic() < end:
+        end = self._in(self.lease + self.fault.settle + _PATIENCE)
+        while self.clock.now() < end:
             try:
                 if not acknowledged:
                     for action in self.fault.revert(self.before):
@@ -154,12 +160,17 @@ class Injection:
                     acknowledged = self.clock.now()
                 now = read(self.site.host, self.fault.reading())
                 if self.fault.is_reverted(self.before, now):
-                    return acknowledged, ""
+                    by = "fuse" if fuse.state().startswith("clean") else "controller"
+                    fuse.disarm()
+                    return acknowledged, by, ""
                 why = f"it reads {now} where it was {self.before}"
             except TargetError as error:
                 why = str(error)
-            time.sleep(0.3)
-        return acknowledged, why
+            self.clock.sleep_until(self._in(0.3))
+        return acknowledged, "", why
+
+    def _in(self, seconds: float) -> int:
+        return self.clock.now() + round(seconds * NS)
 
     def _stuck(self, fuse: Fuse, why: str) -> Stuck:
         by_hand = f"cd {fuse.folder} && sh ./undo && sh ./clean && echo clean"

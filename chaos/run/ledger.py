@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from chaos.record.events import read_jsonl
 from chaos.run.fuse import Undo
@@ -81,10 +82,18 @@ class Ledger:
         return list(entries.values())
 
     def _append(self, line: dict[str, object]) -> None:
-        with self._lock, self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with self._lock, self.path.open("a+b") as file:
+            _drop_torn_line(file)
+            file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _drop_torn_line(file: BinaryIO) -> None:
+    """Cut off what a crash left behind the last whole line: a line joined to it would be lost with it."""
+    file.seek(0)
+    whole = file.read()
+    file.truncate(whole.rfind(b"\n") + 1)
 
 
 def open_ledgers(root: Path) -> list[Ledger]:

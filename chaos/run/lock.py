@@ -28,7 +28,7 @@ class HostLock:
         stale = f'[ -e {lock}/until ] && read -r until <{lock}/until && {NOW} && [ "$now" -ge "$until" ]'
         empty = f'[ -z "$(ls -A {fuses} 2>/dev/null)" ]'
         takeover = f"if {stale} && {empty}; then rm -rf {lock}; fi"
-        mine = f"printf %s {quote(self.owner)} >{lock}/owner; {self._until(lock)}"
+        mine = f"printf '%s\\n' {quote(self.owner)} >{lock}/owner; {self._until(lock)}"
         held = f"echo held; cat {lock}/owner 2>/dev/null; ls {fuses} 2>/dev/null; true"
         take = f"if mkdir {lock} 2>/dev/null; then {mine}; else {held}; fi"
         said = self.target.run(f"umask 077; mkdir -p {quote(self.home)}; {takeover}\n{take}").stdout.strip()

@@ -44,6 +44,7 @@ from chaos.spec.inventory import Host
 LEASE = 10.0  # s: how long a fault outlives the controller
 _LEAD = 4.0  # s before a fault is due, when its fuse is armed
 _START_UP = 2.0  # s between starting the load process and the first request
+_READING = 1.0  # s before a fault is undone, when its dose is read
 _TICK = 0.25  # s between looks at the counters
 
 
@@ -138,7 +139,7 @@ class _Trial:
         self.folder = new_folder(runner.out, runner.plan.terms.name, runner.clock.utc())
         self._events = EventLog(self.folder / "events.jsonl", runner.clock)
         self._ledger = Ledger(self.folder)
-        self._hosts = dict.fromkeys(targets, "idle")
+        self._hosts = dict.fromkeys(targets, "untouched")
         self._stuck: list[str] = []
         _write_inputs(self.folder, runner)
         injections = [self._injection(step) for step in self._plan.steps]
@@ -200,19 +201,11 @@ class _Trial:
         self._show(step, "fuse armed")
         if not self._stop.wait_until(due):
             return
-        injection.apply()
+        until = injection.apply() + int(step.for_s * NS)
         self._show(step, f"{step.fault.kind} applied")
-        until = self._clock.now() + int(step.for_s * NS)
-        beat = int(self._lease / 3 * NS)
-        while self._stop.wait_until(min(self._clock.now() + beat, until)) and self._clock.now() < until:
-            self._renew(step, injection)
+        self._stop.wait_until(until - int(min(_READING, step.for_s / 2) * NS))
         injection.measure_dose()
-
-    def _renew(self, step: Step, injection: Injection) -> None:
-        try:
-            injection.renew()
-        except TargetError as error:
-            self._watcher.note(f"{step.host}: no heartbeat: {error}; its fuse undoes the fault when the lease is over")
+        self._stop.wait_until(until)
 
     def _revert(self, step: Step, injection: Injection) -> None:
         armed = injection.fuse is not None
@@ -228,19 +221,17 @@ class _Trial:
 
     def _show(self, step: Step, state: str) -> None:
         self._hosts[step.host] = state
-        self._watcher.note(f"{step.host}: {state}")
 
     def _watch(self, load: LoadProcess, start: int) -> None:
         """Tell the watcher how it goes and guard the abort conditions, to the end of the observation or a stop."""
         guard = AbortGuard(self._plan.abort, self._plan.load.slo_latency, self.folder / SAMPLES)
-        phases = iter(self._phases(start))
-        name, until = "", 0
+        ahead = self._phases(start)
         end = start + int(self._plan.load.duration * NS)
         while (now := self._clock.now()) < end and not self._stop.is_set():
-            while now >= until and (upcoming := next(phases, None)):
-                name, until = upcoming[0], upcoming[1]
+            while ahead and now >= ahead[0][1]:
+                name, _, seconds = ahead.pop(0)
                 self._events.write("phase", name=name)
-                self._watcher.phase(name, (until - now) / NS)
+                self._watcher.phase(name, seconds)
             self._look(load, guard, start, now)
             self._stop.wait_until(min(now + int(_TICK * NS), end))
 
@@ -270,12 +261,13 @@ class _Trial:
             )
         )
 
-    def _phases(self, start: int) -> list[tuple[str, int]]:
-        terms, at = self._plan.terms, start
-        phases = [("start", start)]
-        for name in ("warmup", "baseline", "observe"):
-            at += int(getattr(terms, name) * NS)
-            phases.append((name, at))
+    def _phases(self, start: int) -> list[tuple[str, int, float]]:
+        """Return each phase that lasts: its name, when it begins (ns), how long it lasts (s)."""
+        terms, phases = self._plan.terms, []
+        for name, seconds in (("warmup", terms.warmup), ("baseline", terms.baseline), ("observe", terms.observe)):
+            if seconds:
+                phases.append((name, start, seconds))
+            start += int(seconds * NS)
         return phases
 
     def _compare(self, before: Mapping[str, tuple[str, ...]]) -> None:

@@ -14,7 +14,7 @@ Nothing but these two handles is ever deleted.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from shlex import quote
 from typing import Any
@@ -70,7 +70,7 @@ def _match(flow: Flow) -> str:
 
 def _words(qdisc: Qdisc) -> str:
     words = netem_words(qdisc.options) if qdisc.kind == "netem" else qdisc.words
-    return " ".join(quote(word) for word in (qdisc.kind, *words))
+    return " ".join(quote(word) for word in (qdisc.kind, *(words or ())))
 
 
 def netem_words(options: Mapping[str, Option]) -> list[str]:
@@ -84,10 +84,13 @@ def netem_words(options: Mapping[str, Option]) -> list[str]:
             *_tail(_time, get("jitter", 0)),
             *_tail(_percent, get("delay_correlation", 0)),
         ]
-    for name in ("loss", "duplicate", "corrupt", "reorder"):
+    if get("duplicate_correlation", 0):  # tc 6.1 leaves it out unless loss or delay has a correlation, be it of 0
+        words += ["loss", "random", _percent(get("loss", 0)), _percent(get("loss_correlation", 0))]
+    elif get("loss", 0):
+        words += ["loss", "random", _percent(get("loss", 0)), *_tail(_percent, get("loss_correlation", 0))]
+    for name in ("duplicate", "corrupt", "reorder"):
         if get(name, 0):
-            words += [name, *(["random"] if name == "loss" else []), _percent(get(name, 0))]
-            words += _tail(_percent, get(f"{name}_correlation", 0))
+            words += [name, _percent(get(name, 0)), *_tail(_percent, get(f"{name}_correlation", 0))]
     if get("gap", 0):
         words += ["gap", str(int(get("gap", 0)))]
     if get("rate", 0):
@@ -100,7 +103,8 @@ def _tail(show: Any, value: float) -> list[str]:
 
 
 def _time(value: float) -> str:
-    return f"{round(value * 1e9)}ns"
+    # q_netem of iproute2 6.1 counts in whole µs and calls "ns" illegal
+    return f"{round(value * 1e6)}us"
 
 
 def _percent(value: float) -> str:
@@ -113,11 +117,15 @@ def _percent(value: float) -> str:
 def link_script(interface: str) -> str:
     """Return the sh that prints all of an interface that `parse_link` reads; it only looks."""
     device = quote(interface)
-    return f"""ip -o link show dev {device} >/dev/null 2>&1 || {{ echo absent; exit 0; }}
-echo present; cat /sys/class/net/{device}/speed 2>/dev/null || echo -1
-echo '--json'; tc -s -j qdisc show dev {device}
-echo; echo '--text'; tc qdisc show dev {device}
-echo '--filters'; tc filter show dev {device}; tc filter show dev {device} ingress; tc filter show dev {device} egress
+    filters = "\n".join(f"filter show dev {device}{point}" for point in ("", " ingress", " egress"))
+    return f"""json=$(tc -s -j qdisc show dev {device} 2>&1) || case $json in
+    *'Cannot find device'*) echo absent; exit 0;; *) echo "$json" >&2; exit 1;;
+esac
+speed=-1; ! [ -r /sys/class/net/{device}/speed ] || read -r speed 2>/dev/null </sys/class/net/{device}/speed
+printf '%s\n--json\n%s\n--filters\n' "$speed" "$json"
+tc -batch - <<'END'
+{filters}
+END
 """
 
 
@@ -125,46 +133,66 @@ def parse_link(interface: str, printed: str) -> Link:
     """Return the interface that `link_script` printed."""
     if printed.startswith("absent"):
         return Link(interface, exists=False)
-    head, rest = printed.split("--json\n", 1)
-    as_json, rest = rest.split("--text\n", 1)
-    text, filters = rest.split("--filters\n", 1)
-    words = dict(_words_of(line) for line in text.splitlines() if line.startswith("qdisc "))
-    qdiscs = tuple(_qdisc(q, words) for q in json.loads(as_json or "[]"))
+    speed, rest = printed.split("\n--json\n", 1)
+    as_json, filters = rest.split("--filters\n", 1)
+    qdiscs = tuple(_qdisc(q) for q in json.loads(as_json.strip() or "[]"))
     # `tc filter show` of a classful root prints the filters of each attach point; an absent one prints nothing
-    return Link(interface, True, qdiscs, tuple(filters.split("\n"))[:-1], _speed(head.split()[-1]))
+    return Link(interface, True, qdiscs, tuple(filters.splitlines()), _speed(speed))
 
 
 def _speed(megabits: str) -> float | None:
     return float(megabits) * 1e6 if megabits.isdigit() and int(megabits) > 0 else None
 
 
-def _words_of(line: str) -> tuple[tuple[str, str], tuple[str, ...]]:
-    """Split `qdisc KIND HANDLE root refcnt 2 WORDS` or `... parent X WORDS`, keyed by handle and parent."""
-    _, _, handle, *rest = line.split()
-    parent, rest = (ROOT, rest[1:]) if rest[0] == "root" else (rest[1], rest[2:])
-    if rest[:1] == ["refcnt"]:
-        rest = rest[2:]
-    return (handle, parent), tuple(_again(rest))
-
-
-def _again(words: Iterable[str]) -> Iterable[str]:
-    """Yield tc's output words as its input takes them: 10240p -> 10240, 3028b -> 3028."""
-    for word in words:
-        yield word[:-1] if word[-1] in "pb" and word[:-1].isdigit() else word
-
-
-def _qdisc(seen: dict[str, Any], words: Mapping[tuple[str, str], tuple[str, ...]]) -> Qdisc:
-    parent = ROOT if seen.get("root") else str(seen.get("parent", ""))
+def _qdisc(seen: dict[str, Any]) -> Qdisc:
     options = seen.get("options", {})
     return Qdisc(
         kind=seen["kind"],
         handle=seen.get("handle", NO_HANDLE),
-        parent=parent,
+        parent=ROOT if seen.get("root") else str(seen.get("parent", "")),
         options=netem_options(options) if seen["kind"] == "netem" else _flat(options),
-        words=words.get((seen.get("handle", NO_HANDLE), parent), ()),
+        words=words_again(seen["kind"], options),
         packets=int(seen.get("packets", 0)),
         dropped=int(seen.get("drops", 0)),
     )
+
+
+def words_again(kind: str, options: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the arguments that make a qdisc again as it was printed in JSON; None where they can't be told.
+
+    The plain text rounds (a rate to kbit, a time to three digits) and is no input of tc's for every kind.
+    """
+    if kind == "pfifo_fast":
+        return ()  # it has options to print and none to take
+    spell = _SPELL.get(kind)
+    if spell is None or not options.keys() <= spell.keys():
+        return None
+    words = [word for name, value in options.items() for word in spell[name](name, value)]
+    return (*words, "noecn") if kind == "fq_codel" and "ecn" not in options else tuple(words)
+
+
+def _unit(unit: str, more: int = 0) -> Callable[[str, Any], tuple[str, ...]]:
+    return lambda name, value: (name, f"{value + more}{unit}")
+
+
+def _flag(name: str, value: Any) -> tuple[str, ...]:
+    del value
+    return (name,)
+
+
+_CODEL_TIME = _unit("us", 1)  # kept in units of 1.024 µs and printed rounded down: one more makes the same again
+_SPELL: dict[str, dict[str, Callable[[str, Any], tuple[str, ...]]]] = {
+    "pfifo": {"limit": _unit("")},
+    "bfifo": {"limit": _unit("")},
+    "fq": dict.fromkeys(("limit", "flow_limit", "buckets", "orphan_mask", "quantum", "initial_quantum"), _unit(""))
+    | dict.fromkeys(("maxrate", "low_rate_threshold"), _unit("bps"))
+    | dict.fromkeys(("refill_delay", "horizon"), _unit("us"))
+    | {"timer_slack": _unit("ns"), "horizon_drop": _flag, "horizon_cap": _flag},
+    "fq_codel": dict.fromkeys(("limit", "flows", "quantum", "memory_limit", "drop_batch"), _unit(""))
+    | dict.fromkeys(("target", "interval", "ce_threshold"), _CODEL_TIME)
+    | {"ecn": _flag},
+    "sfq": dict.fromkeys(("limit", "quantum", "depth", "divisor", "perturb"), _unit("")) | {"headdrop": _flag},
+}
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, Option]:

@@ -27,7 +27,7 @@ from chaos.targets._tc import IMPAIRMENT, OURS
 
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
-_INGRESS = 0xFFFFFFF1
+_CLSACT_HOOKS = (0xFFFFFFF2, 0xFFFFFFF3)  # TC_H_MIN_INGRESS and TC_H_MIN_EGRESS, linux/pkt_sched.h
 
 
 class _RawTc(tcmsg):  # type: ignore[misc]  # pyroute2 carries no types
@@ -73,7 +73,7 @@ class Netlink:
         if index is None:
             return Link(interface, exists=False)
         qdiscs = tuple(_qdisc(message) for message in self._socket.get_qdiscs(index))
-        parents = {_number(q.handle) for q in qdiscs if q.handle != NO_HANDLE}
+        parents = {parent for q in qdiscs if q.handle != NO_HANDLE for parent in _hooks(q)}
         filters = {_filter(f) for parent in parents for f in self._socket.get_filters(index, parent=parent)}
         return Link(interface, True, qdiscs, tuple(sorted(filters)))
 
@@ -119,6 +119,11 @@ def _number(handle: str) -> int:
     return int(handle.rstrip(":"), 16) << 16
 
 
+def _hooks(qdisc: Qdisc) -> tuple[int, ...]:
+    """Return where filters can hang on a qdisc."""
+    return _CLSACT_HOOKS if qdisc.kind == "clsact" else (_number(qdisc.handle),)
+
+
 def _qdisc(message: Any) -> Qdisc:
     kind, stats = message.get_attr("TCA_KIND"), message.get_attr("TCA_STATS") or {}
     options = message.get_attr("TCA_OPTIONS")
@@ -134,8 +139,8 @@ def _qdisc(message: Any) -> Qdisc:
 
 
 def _parent(number: int) -> str:
-    if number in (TC_H_ROOT, _INGRESS):
-        return ROOT if number == TC_H_ROOT else "ingress"
+    if number == TC_H_ROOT:
+        return ROOT
     major, minor = number >> 16, number & 0xFFFF
     return f"{major:x}:{minor:x}" if major else f":{minor:x}"
 

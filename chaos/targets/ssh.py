@@ -9,6 +9,7 @@ A lost connection is opened again by the next command; no command is ever sent t
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -24,6 +25,8 @@ from chaos.targets._base import HostTarget
 from chaos.targets.power import CommandPower
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C"
+# what paramiko's own thread meets is raised here too, as Unreachable; without a handler it would print a traceback
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 _KEEPALIVE = 5  # s: a dead peer is noticed while nothing is asked of it
 
 
@@ -102,9 +105,9 @@ class SshTarget(HostTarget):
                 self._client = None
 
     def _command(self, script: str) -> str:
-        shell = f"env {_PATH} sh -c {quote(script)}"
+        shell = f"sh -c {quote(f'export {_PATH}; {script}')}"
         if self._address.become != "sudo":
-            return shell
+            return f"exec {shell}"
         # the password goes in by standard input, never by the command line, where `ps` would show it
         return f"sudo -S -p '' {shell}" if self._address.sudo_password else f"sudo -n {shell}"
 

@@ -11,14 +11,14 @@ from probes.schedule import NS, Process, Schedule, arrivals, assign_classes
 
 PROCESSES: tuple[Process, ...] = ("constant", "poisson", "gamma")
 processes = st.sampled_from(PROCESSES)
-rates = st.floats(0.5, 3000)
+rates = st.floats(0.5, 1000)
 durations = st.floats(0.01, 20)
 seeds = st.integers(0, 2**64)
 shapes = st.floats(0.2, 20)
 
 
 @given(processes, rates, durations, seeds, shapes)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_sorted_repeatable_and_within_the_duration(
     process: Process, rate: float, duration: float, seed: int, shape: float
 ) -> None:
@@ -31,7 +31,7 @@ def test_sorted_repeatable_and_within_the_duration(
 
 
 @given(processes, rates, durations, durations, seeds, shapes)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_a_shorter_schedule_is_a_prefix_of_a_longer_one(
     process: Process, rate: float, one: float, other: float, seed: int, shape: float
 ) -> None:
@@ -40,7 +40,7 @@ def test_a_shorter_schedule_is_a_prefix_of_a_longer_one(
 
 
 @given(st.integers(1, 5000), st.integers(1, 20))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_a_constant_rate_has_the_same_count_in_every_second(rate: int, duration: int) -> None:
     offsets = arrivals("constant", rate, duration, seed=0)
     assert np.bincount(offsets // NS).tolist() == [rate] * duration
@@ -61,13 +61,12 @@ def test_the_mean_count_is_rate_times_duration_and_its_dispersion_is_one_over_th
 
 def test_a_bursty_process_has_no_extra_arrivals_at_its_start() -> None:
     """An ordinary renewal process would start with (1/b - 1)/2 = 9.5 arrivals too many; this one is stationary."""
-    counts = [len(arrivals("gamma", 100, 2, seed, burstiness=0.05)) for seed in range(4000)]
-    assert np.mean(counts) == pytest.approx(200, abs=5 * np.std(counts) / np.sqrt(len(counts)))
-    assert np.std(counts) / np.sqrt(len(counts)) < 1
+    counts = [len(arrivals("gamma", 100, 2, seed, burstiness=0.05)) for seed in range(2000)]
+    assert np.mean(counts) == pytest.approx(200, abs=4.5)  # 3 standard errors of 63 / sqrt(2000)
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=1, max_size=5), seeds)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_classes_follow_their_weights(weights: list[float], seed: int) -> None:
     count = 20_000
     classes = assign_classes(count, weights, seed)
@@ -80,7 +79,7 @@ def test_classes_follow_their_weights(weights: list[float], seed: int) -> None:
 @given(seeds)
 @settings(deadline=None, max_examples=20)
 def test_iterating_gives_the_arrays_back(seed: int) -> None:
-    offsets = arrivals("poisson", 70_000, 1.2, seed)  # more than one block
+    offsets = arrivals("poisson", 5_000, 1.2, seed)  # more than one block
     schedule = Schedule(5 * NS + offsets, assign_classes(len(offsets), [1, 3], seed))
     numbers, times, classes = zip(*schedule, strict=True)
     assert numbers == tuple(range(len(offsets)))

@@ -8,6 +8,7 @@ import pytest
 from chaos.errors import RecordingError
 from chaos.judge import judge
 from chaos.judge.verdict import BudgetLine, Verdict
+from chaos.record.recording import Recording
 
 from .scripted import Injected, Outage, Script, write
 
@@ -139,6 +140,10 @@ def test_an_unsound_run_is_unknown_throughout(tmp_path: Path, case: str) -> None
     assert {b.verdict for b in verdict.budgets} == {"unknown"}
 
 
+def test_an_unsound_run_without_budgets_is_no_pass_either(tmp_path: Path) -> None:
+    assert judge(write(replace(HEALTHY, send_delay=0.06, budgets={}), tmp_path)).verdict == "unknown"
+
+
 def test_unsound_wins_over_a_broken_budget(tmp_path: Path) -> None:
     broken = replace(OUTAGE, budgets={"qps_dip": 0.2})
     assert judge(write(broken, tmp_path / "sound")).verdict == "fail"
@@ -162,13 +167,7 @@ def test_samples_that_were_never_written_are_no_samples_and_damaged_ones_are_an_
     assert verdict.verdict == "unknown"
     (tmp_path / "samples.bin").write_bytes(b"not a header")
     with pytest.raises(RecordingError, match=r"samples\.bin: no samples can be read"):
-        judge(write_again(tmp_path))
-
-
-def write_again(folder: Path):  # type: ignore[no-untyped-def]
-    from chaos.record.recording import Recording
-
-    return Recording.open(folder)
+        judge(Recording.open(tmp_path))
 
 
 def test_stuck_is_named_with_the_command_and_makes_the_run_unknown(tmp_path: Path) -> None:
@@ -298,6 +297,15 @@ def test_without_a_fault_no_baseline_is_needed_and_no_figure_of_recovery_is_ther
     assert verdict.figures["availability_time"].value is None
     needing = Script(warmup=0, baseline=0, observe=20, budgets={"qps_dip": 0.5})
     assert judge(write(needing, tmp_path)).verdict == "unknown"
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_load_far_too_slow_is_judged_without_a_crash_and_its_budgets_are_unknown(
+    tmp_path: Path, rate: float, seed: int
+) -> None:
+    script = replace(HEALTHY, rate=rate, seed=seed, budgets={"qps_cv": 0.2})
+    assert judge(write(script, tmp_path)).verdict == "unknown"
 
 
 def test_a_crash_in_a_part_travels_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """A server whose every answer is scripted, so that a measurement can be held against what really happened.
 
-It runs in a thread with sockets of its own; the path of a request names the behaviour. Answers are written as bytes, not by
-a library, so that they can be wrong in exactly one way.
+It runs in a thread with sockets of its own; the path of a request names the behaviour. Answers are written as bytes,
+not by a library, so that they can be wrong in exactly one way.
 """
 
 from __future__ import annotations

@@ -36,14 +36,9 @@ class Outcome:
 def plan_for(folder: Path, url: str, **changes: Any) -> LoadPlan:
     """Return a plan of ten requests in 0.2 s, unless told otherwise."""
     paths = {"samples": str(folder / "samples.bin"), "live": str(folder / "live")}
-    base = {
-        "rate": 50.0,
-        "duration": 0.2,
-        "process": "constant",
-        "timeout": 2.0,
-        "start": time.monotonic_ns() + 50_000_000,
-    }
-    return LoadPlan(**{"url": url} | paths | base | changes)
+    base: dict[str, Any] = {"rate": 50.0, "duration": 0.2, "process": "constant", "timeout": 2.0}
+    start = time.monotonic_ns() + 50_000_000
+    return LoadPlan(**base | {"url": url, "start": start} | paths | changes)
 
 
 def read(plan: LoadPlan, status: int) -> Outcome:

@@ -21,7 +21,7 @@ def test_counters_agree_with_the_samples(tmp_path: Path) -> None:
     live, rows = LiveReader(outcome.plan.live).read(), outcome.rows
     assert (live.state, live.start, live.window, live.in_flight, live.waiting) == ("ended", start, WINDOW, 0, 0)
 
-    def windows(times: np.ndarray) -> list[int]:  # type: ignore[type-arg]
+    def windows(times: np.ndarray) -> list[int]:
         return np.bincount((times - start) // WINDOW, minlength=len(live.ok)).tolist()  # type: ignore[no-any-return]
 
     assert live.scheduled.tolist() == windows(rows["scheduled"])

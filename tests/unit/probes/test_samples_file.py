@@ -40,9 +40,11 @@ def test_no_rows_is_a_header_alone(tmp_path: Path) -> None:
     assert len(read_samples(tmp_path / "samples.bin").rows) == 0
 
 
-def test_a_disk_that_is_full_is_an_error_and_not_a_silence() -> None:
-    with pytest.raises(OSError, match="No space left"):
-        SampleFile(Path("/dev/full"), ["default"])
+def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "samples.bin").write_bytes(b"measured before")
+    with pytest.raises(FileExistsError):
+        SampleFile(tmp_path / "samples.bin", ["default"])
+    assert (tmp_path / "samples.bin").read_bytes() == b"measured before"
 
 
 def test_names_too_long_for_the_header_are_refused(tmp_path: Path) -> None:

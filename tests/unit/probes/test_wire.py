@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
+import gc
 import resource
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +26,8 @@ class Owner:
     """Sends the given paths one after the other, `pause` s after each answer without looking at the socket between."""
 
     def __init__(self, port: int, paths: list[str], pause: float = 0.0) -> None:
-        self.paths, self.pause, self.ends, self.was_closed = paths, pause, [], 0  # type: ignore[var-annotated]
+        self.paths, self.pause, self.was_closed = paths, pause, 0
+        self.ends: list[ErrorKind] = []
         self.done = asyncio.get_running_loop().create_future()
         self.connection = Connection(Endpoint("127.0.0.1", port), self)
 
@@ -83,17 +85,45 @@ def test_a_connection_that_can_not_be_had_here_is_not_the_target_s_fault(oracle:
 
     async def main() -> list[ErrorKind]:
         owner = Owner(oracle.port, [])
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, limits[1]))
         owner.connection.send(REQUEST % b"/ok", "token", time.monotonic_ns())
-        owner.connection.open()
-        await asyncio.wait_for(owner.done, 5)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            owner.connection.open()
+            await asyncio.wait_for(owner.done, 5)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         return owner.ends
 
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main()) == [ErrorKind.LOCAL_RESOURCES]
+
+
+def _connections() -> int:
+    return sum(isinstance(one, Connection) for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("path", ["/ok", "/answer-then-close", "/reset", "refused"])
+def test_a_connection_that_is_gone_leaves_nothing_for_the_collector(oracle: Oracle, path: str) -> None:
+    async def main() -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            owner = Owner(unused.getsockname()[1] if path == "refused" else oracle.port, [path])
+            owner.connection.open()
+            await asyncio.sleep(0.05)
+        owner.connection.give_up(ErrorKind.CANCELLED)
+        await asyncio.wait_for(owner.done, 5)
+        del owner.connection
+        await asyncio.sleep(0.05)
+        assert _connections() == before
+
+    gc.collect()
+    gc.disable()
+    before = _connections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            assert runner.run(main()) == [ErrorKind.LOCAL_RESOURCES]
+            runner.run(main())
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        gc.enable()
 
 
 def test_a_connection_the_kernel_gives_up_on_is_lost() -> None:

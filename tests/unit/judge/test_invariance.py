@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from chaos.judge import judge
 from chaos.judge.verdict import Verdict
-from tests.unit.judge.scripted import NS, Injected, Outage, Script, write
+
+from .scripted import NS, Injected, Outage, Script, write
 
 RUN = Script(
     rate=60,

@@ -1,0 +1,5 @@
+"""`python -m chaos` is `gameday`."""
+
+from chaos.cli import main
+
+main()

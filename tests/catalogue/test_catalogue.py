@@ -1,0 +1,62 @@
+"""The kinds of fault there are. A new one is one file, its cases, and a line here."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import chaos.faults
+from chaos import catalog
+from chaos.contracts import Fault
+from chaos.errors import DuplicateKind, UnknownKind
+from chaos.faults.netem import Netem
+from chaos.faults.node_kill import NodeKill
+
+CASES = Path(__file__).parents[1] / "cases" / "faults"
+FAULTS = sorted(Path(inspect.getfile(chaos.faults)).parent.glob("[!_]*.py"))
+KINDS = ["netem", "node_kill", "process_kill", "process_pause"]
+OURS = [cls for _, cls in catalog.faults() if cls.__module__.startswith("chaos.faults.")]
+
+
+def test_the_kinds() -> None:
+    assert [cls.kind for cls in OURS] == KINDS
+
+
+def test_a_kind_is_a_file() -> None:
+    assert [path.stem for path in FAULTS] == KINDS
+    assert [cls.__module__ for cls in OURS] == [f"chaos.faults.{kind}" for kind in KINDS]
+
+
+@pytest.mark.parametrize("cls", OURS, ids=KINDS)
+def test_it_says_what_it_is(cls: type[Fault[Any]]) -> None:
+    assert cls.__doc__
+    assert cls.__doc__ != Fault.__doc__
+    assert (inspect.getmodule(cls).__doc__ or "").startswith(f"{cls.kind}: ")
+    assert {name for name, field in cls.model_fields.items() if not field.description} == set()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_has_cases_of_acting_and_of_refusing(kind: str) -> None:
+    objections = ['"objection": null' in path.read_text() for path in (CASES / kind).glob("*.json")]
+    assert set(objections) == {True, False}
+
+
+@pytest.mark.parametrize("cls", OURS, ids=KINDS)
+def test_its_release_is_said(cls: type[Fault[Any]]) -> None:
+    assert cls.release != "none"
+
+
+def test_two_owners_of_a_kind_are_both_named() -> None:
+    registry = catalog.FaultRegistry("fault")
+    registry.add("netem", Netem, owner="chaos.faults.netem")
+    with pytest.raises(DuplicateKind, match=r"claimed by chaos\.faults\.netem and by acme-faults \(acme:N\)"):
+        registry.add("netem", NodeKill, owner="acme-faults (acme:N)")
+    assert registry.get("netem") is Netem
+
+
+def test_an_unknown_kind_names_the_nearest() -> None:
+    with pytest.raises(UnknownKind, match=r"did you mean 'process_kill'.*there are: netem, node_kill"):
+        catalog.faults().get("proces_kill")

@@ -1,0 +1,93 @@
+"""On a host that behaves: the undo of every kind brings back what was, once or twice, applied or not."""
+
+from __future__ import annotations
+
+import copy
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos import catalog
+from chaos.contracts import Fault
+from chaos.kernel import Flow, Link, Process, Qdisc
+from chaos.run.injector import read
+from chaos.testing import FakeTarget
+
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "netem": {"interface": "eth0", "delay": "50ms", "loss": "1%"},
+    "process_pause": {"match": "^serve"},
+    "process_kill": {"match": "^serve"},
+    "node_kill": {},
+}
+ROOTS = st.sampled_from(
+    [
+        (),
+        (Qdisc("noqueue"),),
+        (Qdisc("mq"), Qdisc("fq_codel", parent=":1"), Qdisc("fq_codel", parent=":2")),
+        (Qdisc("fq_codel", "8001:", options={"limit": 5}, words=("limit", "5")),),
+        (Qdisc("noqueue"), Qdisc("clsact", "ffff:", "ffff:fff1")),
+    ]
+)
+FLOWS = st.lists(st.builds(Flow, st.sampled_from([ip_address("192.0.2.1"), ip_address("2001:db8::1")]), st.just(22)))
+COMMANDS = st.sampled_from(["serve a", "serve b", "x"])
+PROCESSES = st.lists(
+    st.builds(
+        Process, st.integers(2, 99), st.integers(1, 999), st.just("S"), st.sampled_from(["serve a", "serve b", "x"])
+    ),
+    unique_by=lambda process: process.pid,
+)
+HOSTS = st.builds(
+    lambda root, flows, processes: FakeTarget(
+        links=[Link("eth0", True, root)],
+        flows=flows,
+        processes=[*processes, Process(100, 1, "S", "serve c")],
+        supervised=True,
+    ),
+    ROOTS,
+    FLOWS,
+    PROCESSES,
+)
+
+
+def test_every_kind_is_tried() -> None:
+    assert sorted(PARAMETERS) == [kind for kind, cls in catalog.faults() if cls.__module__.startswith("chaos.")]
+
+
+@pytest.mark.parametrize("kind", sorted(PARAMETERS))
+@given(host=HOSTS, times=st.tuples(st.integers(1, 2), st.integers(1, 2)))
+def test_revert_undoes_apply(kind: str, host: FakeTarget, times: tuple[int, int]) -> None:
+    fault = catalog.faults().get(kind).model_validate(PARAMETERS[kind])
+    before = read(host, fault.reading())
+    assert fault.objection(before) is None
+    perform(host, fault.apply(before), times[0])
+    assert fault.is_applied(before, read(host, fault.reading()))
+    perform(host, fault.revert(before), times[1])
+    assert fault.is_reverted(before, read(host, fault.reading()))
+    assert visible(host, fault) == visible_before(before, fault)
+
+
+@pytest.mark.parametrize("kind", sorted(set(PARAMETERS) - {"node_kill"}))
+@given(host=HOSTS)
+def test_an_undo_that_has_nothing_to_undo_changes_nothing(kind: str, host: FakeTarget) -> None:
+    fault = catalog.faults().get(kind).model_validate(PARAMETERS[kind])
+    before, state = read(host, fault.reading()), (copy.deepcopy(host.links), list(host.processes))
+    perform(host, fault.revert(before), 2)
+    assert (host.links, host.processes) == state
+    assert fault.is_reverted(before, read(host, fault.reading()))
+
+
+def perform(host: FakeTarget, actions: list[Any], times: int) -> None:
+    for action in actions * times:
+        host.perform(action)
+
+
+def visible(host: FakeTarget, fault: Fault[Any]) -> Any:
+    return visible_before(read(host, fault.reading()), fault)
+
+
+def visible_before(state: Any, fault: Fault[Any]) -> Any:
+    """What must be the same to the letter; a killed process comes back under another number."""
+    return sorted(process.command for process in state) if fault.kind == "process_kill" else state

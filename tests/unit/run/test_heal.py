@@ -1,0 +1,81 @@
+"""Finishing what a dead run left, on this machine as the only host of an inventory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from running_fuses import fault_of, fuse_for
+
+from chaos.run import heal as heal_module
+from chaos.run.heal import heal, unclean
+from chaos.run.ledger import Entry, Ledger
+from chaos.spec.inventory import load_inventory
+from chaos.targets.local import LocalTarget
+
+
+@pytest.fixture
+def runs(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(heal_module, "HOME", str(home))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    folder = tmp_path / "runs" / "exp" / "1"
+    folder.mkdir(parents=True)
+    (tmp_path / "inventory.yaml").write_text("hosts: {here: {connection: local}}\n")
+    return tmp_path / "runs"
+
+
+def healed(runs: Path) -> list[tuple[str, bool, str]]:
+    found = heal(load_inventory(runs.parent / "inventory.yaml"), runs)
+    return [(result.what, result.clean, result.detail) for result in found]
+
+
+def test_a_run_that_died_with_its_fault_on(host: LocalTarget, home: Path, runs: Path) -> None:
+    fuse, fault, ledger = fuse_for(host, home), fault_of(home), Ledger(runs / "exp" / "1")
+    ledger.open(Entry("f-0", "here", "host", "f-0", fuse.undo))
+    fuse.arm()
+    assert healed(runs)[0] == ("f-0", True, "undone; its fuse said 'armed'")
+    assert not fault.exists()
+    assert ledger.still_open() == []
+    assert all(what == "no fuse, no lock of ours" for what, _, _ in healed(runs)), "a second time finds nothing"
+
+
+def test_the_ledger_alone(host: LocalTarget, home: Path, runs: Path) -> None:
+    fuse, fault, ledger = fuse_for(host, home), fault_of(home), Ledger(runs / "exp" / "1")
+    ledger.open(Entry("f-0", "here", "host", "f-0", fuse.undo))
+    assert healed(runs)[0] == ("f-0", True, "undone from the ledger")
+    assert not fault.exists()
+
+
+def test_the_host_alone(host: LocalTarget, home: Path, runs: Path) -> None:
+    fuse, fault = fuse_for(host, home), fault_of(home)
+    fuse.arm()
+    (home / "lock").mkdir()
+    assert healed(runs)[0] == ("f-0", True, "undone; its fuse said 'armed'")
+    assert not fault.exists()
+    assert not home.exists()
+
+
+def test_a_run_that_is_alive_is_left_alone(host: LocalTarget, home: Path, runs: Path) -> None:
+    fuse, fault, ledger = fuse_for(host, home), fault_of(home), Ledger(runs / "exp" / "1")
+    ledger.open(Entry("f-0", "here", "host", "f-0", fuse.undo))
+    fuse.arm()
+    with ledger.alive():
+        healed(runs)
+    assert fault.exists()
+    assert fuse.state() == "armed"
+    fuse.disarm()
+
+
+def test_what_can_not_be_undone_is_said(home: Path, runs: Path) -> None:
+    fault_of(home)
+    ledger = Ledger(runs / "exp" / "1")
+    fuse = fuse_for(LocalTarget("here"), home)
+    ledger.open(Entry("f-0", "here", "host", "f-0", type(fuse.undo)("false\n", fuse.undo.clean)))
+    found = heal(load_inventory(runs.parent / "inventory.yaml"), runs)
+    assert "still there; run on here as root: cd " in unclean(found)["here"][0].detail
+    assert len(ledger.still_open()) == 1
+
+
+def test_a_fuse_that_was_never_started(home: Path, runs: Path) -> None:
+    (home / "fuses" / "f-9").mkdir(parents=True)
+    assert healed(runs)[0] == ("f-9", True, "a fuse that was never armed; nothing had been applied")
