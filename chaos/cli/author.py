@@ -97,6 +97,16 @@ def catalog(
         typer.echo(f"    needs: {', '.join(entry['needs']) or 'nothing'}; letting go: {entry['release']}\n")
 
 
+def catalog_table(registry: Any) -> str:
+    """Return the kinds as a Markdown table: what each does, its parameters, what letting go does to the traffic."""
+    lines = ["| kind | does | parameters | letting go |", "| --- | --- | --- | --- |"]
+    for kind, cls in registry:
+        entry = _entry(kind, cls)
+        names = ", ".join(f"`{name}`" for name in entry["parameters"]) or "none"
+        lines.append(f"| `{kind}` | {entry['summary']} | {names} | {entry['release']} |")
+    return "\n".join(lines) + "\n"
+
+
 def _entry(kind: str, cls: Any) -> dict[str, Any]:
     fields = {
         name: {

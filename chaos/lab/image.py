@@ -152,7 +152,7 @@ def _initramfs(tree: Path, made: Path) -> None:
     """Pack busybox, our /init and the modules that reach the root, in the order in which they must be loaded."""
     for folder in ("bin", "modules", "proc", "sys", "dev", "lower", "upper", "root"):
         (tree / folder).mkdir(parents=True)
-    shutil.copy(which("busybox"), tree / "bin/busybox")
+    shutil.copy(_static_busybox(), tree / "bin/busybox")
     shutil.copyfile(_INIT, tree / "init")
     (tree / "init").chmod(0o755)
     files = _modules_in_order(made)
@@ -165,6 +165,14 @@ def _initramfs(tree: Path, made: Path) -> None:
         capture_output=True, check=True,
     ).stdout  # fmt: skip
     (made / "initramfs.gz").write_bytes(gzip.compress(packed, 6))
+
+
+def _static_busybox() -> str:
+    """Return the path of a busybox that needs no library: an initramfs has none."""
+    busybox = which("busybox")
+    if b"/ld-linux" in Path(busybox).read_bytes()[:4096]:
+        raise Refusal(f"{busybox} needs libraries, and a host starts without any; install the package busybox-static")
+    return busybox
 
 
 def _modules_in_order(made: Path) -> list[Path]:

@@ -64,6 +64,7 @@ class Progress(Protocol):
     def close(self) -> None:
         """Stop showing; repeatable."""
 
+
 UNTOUCHED = "untouched"
 """The state of a host that nothing was done to yet; not worth a line."""
 
@@ -78,13 +79,13 @@ class PlainProgress:
 
     def phase(self, name: str, seconds: float) -> None:
         """Print the phase and its length."""
-        self.note(f"  {name} ({wording.say(seconds, 's')})")
+        self._detail(f"{name} ({wording.say(seconds, 's')})")
 
     def update(self, snapshot: Snapshot) -> None:
         """Print the hosts whose state is another than at the last call."""
         for host, state in snapshot.hosts.items():
             if self._hosts.get(host, UNTOUCHED) != state:
-                self.note(f"  {wording.say_time(snapshot.elapsed)}  {host}: {state}")
+                self._detail(f"{wording.say_time(snapshot.elapsed)} {host}: {state}")
         self._hosts = dict(snapshot.hosts)
 
     def note(self, text: str) -> None:
@@ -93,6 +94,9 @@ class PlainProgress:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _detail(self, text: str) -> None:
+        self._console.print(Text("  " + wording.printable(text)), soft_wrap=True)
 
 
 class LiveProgress:

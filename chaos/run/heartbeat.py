@@ -25,7 +25,7 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and wait for a renewal that is on its way."""
+        """End, and wait for a renewal that is on its way; repeatable."""
         self._stop.set()
         self._thread.join()
 

@@ -115,10 +115,10 @@ class Injection:
         """Undo, and read until the host is as it was. Raises Stuck."""
         if self.fuse is None:
             return
-        if self.heartbeat is not None:
-            self.heartbeat.stop()  # the fuse may undo it too from here on: both want the same
         began = self.clock.now()
         cleared, by, why = self._undo_and_read(self.fuse)
+        if self.heartbeat is not None:
+            self.heartbeat.stop()  # not before: while we are at it, the fuse need not be; where we fail, it must
         if why:
             raise self._stuck(self.fuse, why)
         self.ledger.close(self.id)
@@ -161,6 +161,8 @@ class Injection:
                 now = read(self.site.host, self.fault.reading())
                 if self.fault.is_reverted(self.before, now):
                     by = "fuse" if fuse.state().startswith("clean") else "controller"
+                    if self.heartbeat is not None:
+                        self.heartbeat.stop()
                     fuse.disarm()
                     return acknowledged, by, ""
                 why = f"it reads {now} where it was {self.before}"

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from appliance_processes import (
+
+from tests.unit.appliance.appliance_processes import (
     APPLIANCE,
     CHAT,
     ask,

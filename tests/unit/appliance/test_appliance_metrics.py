@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from appliance_processes import parse_metrics
-
 from chaos.lab.appliance.metrics import Histogram, Page
+from tests.unit.appliance.appliance_processes import parse_metrics
 
 
 def test_a_histogram_is_cumulative_and_includes_its_bounds() -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_transcript import Transcript
 
 from chaos import catalog
 from chaos.contracts import Fault
 from chaos.run.injector import read
+from tests.unit.faults.fault_transcript import Transcript
 
 CASES = Path(__file__).parents[2] / "cases" / "faults"
 ALL = sorted(CASES.glob("*/*.json"))

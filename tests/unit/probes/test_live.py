@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import oracle_server
 import pytest
-from running_load import run
 
 from probes.live import WINDOW, LiveReader, LiveWriter
+from tests.unit.probes import oracle_server
+from tests.unit.probes.running_load import run
 
 
 def test_counters_agree_with_the_samples(tmp_path: Path) -> None:

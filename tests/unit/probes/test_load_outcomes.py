@@ -11,14 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import oracle_server
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from oracle_server import Oracle
-from running_load import run
+
+from tests.unit.probes import oracle_server
+from tests.unit.probes.oracle_server import Oracle
+from tests.unit.probes.running_load import run
 
 
 @pytest.fixture(scope="module")

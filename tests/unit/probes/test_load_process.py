@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import oracle_server
 import pytest
-from oracle_server import Oracle
-from running_load import Outcome, plan_for, read, run
 
 from probes.live import LiveReader
 from probes.plan import LoadPlan, RequestClass
+from tests.unit.probes import oracle_server
+from tests.unit.probes.oracle_server import Oracle
+from tests.unit.probes.running_load import Outcome, plan_for, read, run
 
 
 @pytest.fixture(scope="module")

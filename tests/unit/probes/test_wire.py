@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import oracle_server
 import pytest
 import uvloop
-from oracle_server import Oracle
 
 from probes.errors import ErrorKind
 from probes.wire import Connection, Endpoint, _why_lost
+from tests.unit.probes import oracle_server
+from tests.unit.probes.oracle_server import Oracle
 
 REQUEST = b"GET %b HTTP/1.1\r\nHost: oracle\r\n\r\n"
 

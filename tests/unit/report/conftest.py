@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import report_examples
 
 from chaos.judge.series import Series, series_of
 from chaos.record.recording import Recording
+from tests.unit.report import report_examples
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
-import report_examples as examples
 
 from chaos.judge.series import Series
 from chaos.record.terms import Terms
 from chaos.report.charts import POINTS, draw_charts
 from chaos.report.marks import Band, Marks
+from tests.unit.report import report_examples as examples
 
 TERMS = Terms.model_validate(examples.TERMS)
 NO_MARKS = Marks((), (), None)

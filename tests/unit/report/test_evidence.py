@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import report_examples as examples
-
 from chaos.report.evidence import Happening, happenings
+from tests.unit.report import report_examples as examples
 
 
 def test_the_undo_is_told_with_its_proof() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import report_examples as examples
 
 from chaos.judge.verdict import Verdict
 from chaos.record.recording import Recording
 from chaos.report.html import write_html
+from tests.unit.report import report_examples as examples
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 EVIL = "<script>alert(1)</script><img src=http://evil/x onerror=alert(1)>\"'{{ 7*7 }}"

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import json
 
-import report_examples as examples
-
 from chaos.judge.verdict import Figure, Verdict
 from chaos.report.jsonout import verdict_json
+from tests.unit.report import report_examples as examples
 
 
 def test_one_verdict_is_an_object_that_reads_back_the_same() -> None:

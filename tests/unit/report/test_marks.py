@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-import report_examples as examples
 
 from chaos.judge.verdict import Figure
 from chaos.report.marks import DEFAULT_SHADE, Band, marks_of, shades_of
+from tests.unit.report import report_examples as examples
 
 
 def test_recovery_counts_from_the_injection() -> None:

@@ -34,7 +34,9 @@ def test_a_pipe_gets_a_line_a_phase_and_a_line_a_change() -> None:
         progress.update(State(hosts={"worker-2": state}))
     progress.note("done")
     progress.close()
-    assert file.getvalue() == "baseline (20 s)\n12.0 s worker-2: armed\n12.0 s worker-2: netem applied\ndone\n"
+    assert file.getvalue() == (
+        "x\n  baseline (20 s)\n  12.0 s worker-2: armed\n  12.0 s worker-2: netem applied\ndone\n"
+    )
 
 
 def test_a_terminal_gets_a_panel_with_everything_in_it() -> None:

@@ -4,13 +4,13 @@ import io
 from pathlib import Path
 
 import pytest
-import report_examples as examples
 from rich.console import Console
 
 from chaos.judge.series import Series, series_of
 from chaos.judge.verdict import Verdict
 from chaos.record.recording import Recording
 from chaos.report.terminal import render_verdict, verdict_text
+from tests.unit.report import report_examples as examples
 
 HYPOTHESIS = str(examples.TERMS["hypothesis"])
 VERDICTS = {"pass": examples.verdict(), "fail": examples.verdict("fail"), "unknown": examples.unsound()}

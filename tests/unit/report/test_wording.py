@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-import report_examples as examples
 
 from chaos.report import wording
+from tests.unit.report import report_examples as examples
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running_fuses import processes_in, wait_until
 
 from chaos.targets.local import LocalTarget
+from tests.unit.run.running_fuses import processes_in, wait_until
 
 SHELLS = {"dash": "dash", "bash": "bash", "busybox": "busybox"}
 

@@ -9,11 +9,11 @@ import stat
 from pathlib import Path
 
 import pytest
-from running_fuses import fault_of, fuse_for, pid_of, processes_in, wait_until
 
 from chaos.run import fuse as fuse_module
 from chaos.run.fuse import FuseNotArmed, Undo
 from chaos.targets.local import LocalTarget
+from tests.unit.run.running_fuses import fault_of, fuse_for, pid_of, processes_in, wait_until
 
 in_every_shell = pytest.mark.usefixtures("shell")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from running_fuses import fault_of, fuse_for
 
 from chaos.run import heal as heal_module
 from chaos.run.heal import heal, unclean
 from chaos.run.ledger import Entry, Ledger
 from chaos.spec.inventory import load_inventory
 from chaos.targets.local import LocalTarget
+from tests.unit.run.running_fuses import fault_of, fuse_for
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_fuses import wait_until
 
 from chaos.contracts import Completed, Fault, LinkState, PlantQdisc, SwitchPower, UprootQdisc
 from chaos.errors import CommandFailed, NotApplied, Objection, Stuck, TargetError, Unreachable
@@ -22,6 +21,7 @@ from chaos.run.injector import Injection, Site, read
 from chaos.run.ledger import Ledger
 from chaos.targets.local import LocalTarget
 from chaos.testing import FakeClock, FakeTarget
+from tests.unit.run.running_fuses import wait_until
 
 PLAIN = Link("eth0", True, (Qdisc("noqueue"),))
 DELAY = Netem.model_validate({"interface": "eth0", "delay": "50ms"})

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_sshd import RealSshd
 
 from chaos.targets.local import LocalTarget
+from tests.unit.targets.real_sshd import RealSshd
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from real_sshd import RealSshd
 
 from chaos.contracts import ControlPath, LinkState, Output
 from chaos.errors import CommandFailed, Unreachable
 from chaos.kernel import Flow
 from chaos.targets.ssh import SshTarget
+from tests.unit.targets.real_sshd import RealSshd
 
 pytestmark = pytest.mark.usefixtures("empty_home")
 
