@@ -57,8 +57,8 @@ class Conductor:
 
         plan = make_plan(experiment, self.inventory, trial)
         with self.watch(experiment.name) as watcher:
-            result = Runner(plan, self.inventory.hosts, source, self.out, watcher).run()
-        return conclude(Recording.open(result.folder))
+            folder = Runner(plan, self.inventory.hosts, source, self.out, watcher).run()
+        return conclude(Recording.open(folder))
 
 
 def conclude(recording: Recording) -> Conducted:

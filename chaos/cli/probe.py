@@ -35,8 +35,8 @@ def probe(
 
     plan = _plan(url, rate, for_, process, method, json_body, slo, timeout, seed)
     with progress_on(sys.stderr if as_json else sys.stdout)(plan.terms.name) as watcher:
-        result = Runner(plan, {}, f"# gameday probe {url}\n", out, watcher).run()
-    done = conclude(Recording.open(result.folder))
+        folder = Runner(plan, {}, f"# gameday probe {url}\n", out, watcher).run()
+    done = conclude(Recording.open(folder))
     if as_json:
         sys.stdout.write(verdict_json([done.verdict]))
     else:

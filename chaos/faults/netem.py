@@ -78,6 +78,8 @@ class Netem(Fault[Seen]):
             raise ValueError(
                 "does nothing; give at least one of delay, jitter, loss, duplicate, corrupt, reorder, rate"
             )
+        if any(0 < getattr(self, name) < 1e-6 for name in ("delay", "jitter")):
+            raise ValueError("delay and jitter count in whole microseconds, as tc(8) does; give at least 1us")
         for needed, by in (
             ("delay", "jitter"),
             ("jitter", "delay_correlation"),

@@ -7,16 +7,16 @@ nothing, so it can be repeated. What belongs to a run that is still alive on thi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
 from chaos.contracts import Target
-from chaos.errors import ChaosError, TargetError
+from chaos.errors import ChaosError, RecordingError, TargetError
 from chaos.run.connect import controller, controller_home, side_by_side, target_of
 from chaos.run.fuse import HOME, Fuse, Undo
-from chaos.run.ledger import Entry, Ledger, open_ledgers
+from chaos.run.ledger import Entry, Ledger, all_ledgers
 from chaos.spec.inventory import Inventory
 
 _PATIENCE = 30.0  # s for a fuse to undo its fault and read the host clean
@@ -35,8 +35,11 @@ class Healed:
 
 def heal(inventory: Inventory, runs: Path) -> list[Healed]:
     """Finish every open undo in the ledgers under `runs`, then every fuse on the inventory's hosts."""
-    alive = {entry.fuse for ledger in open_ledgers(runs) if ledger.is_alive() for entry in ledger.still_open()}
-    done = [result for ledger in open_ledgers(runs) if not ledger.is_alive() for result in _settle(ledger, inventory)]
+    ledgers, done = _readable(all_ledgers(runs))
+    alive = {entry.fuse for ledger, entries in ledgers if entries and ledger.is_alive() for entry in entries}
+    for ledger, entries in ledgers:
+        if entries and not ledger.is_alive():
+            done += _settle(ledger, inventory)
     targets = {name: target_of(name, host) for name, host in inventory.hosts.items()}
     try:
         swept = side_by_side(targets.values(), lambda target: _sweep(target, HOME, alive))
@@ -45,6 +48,17 @@ def heal(inventory: Inventory, runs: Path) -> list[Healed]:
         for target in targets.values():
             target.close()
     return done + [result for results in [*swept, here] for result in _results(results)]
+
+
+def _readable(ledgers: list[Ledger]) -> tuple[list[tuple[Ledger, list[Entry]]], list[Healed]]:
+    """Return each ledger with what it left open; one that is damaged is a finding, and stops none of the others."""
+    readable, damaged = [], []
+    for ledger in ledgers:
+        try:
+            readable.append((ledger, ledger.still_open()))
+        except RecordingError as error:
+            damaged.append(Healed("controller", str(ledger.path), False, f"{error}; its hosts are swept all the same"))
+    return readable, damaged
 
 
 def _results(value: object) -> Iterator[Healed]:
@@ -114,12 +128,3 @@ def _undo(target: Target, host: str, fuse: Fuse) -> Healed:
         return Healed(host, fuse.name, False, f"still there; run on {target.name} as root: {by_hand}")
     fuse.disarm()
     return Healed(host, fuse.name, True, f"undone; its fuse said {was!r}" if was else "undone from the ledger")
-
-
-def unclean(results: list[Healed]) -> Mapping[str, list[Healed]]:
-    """Return what could not be read clean, by host."""
-    bad: dict[str, list[Healed]] = {}
-    for result in results:
-        if not result.clean:
-            bad.setdefault(result.host, []).append(result)
-    return bad

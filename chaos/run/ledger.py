@@ -96,7 +96,6 @@ def _drop_torn_line(file: BinaryIO) -> None:
     file.truncate(whole.rfind(b"\n") + 1)
 
 
-def open_ledgers(root: Path) -> list[Ledger]:
-    """Return the ledgers under a folder of runs that still have an open entry."""
-    ledgers = [Ledger(path.parent) for path in sorted(root.glob(f"*/*/{NAME}"))]
-    return [ledger for ledger in ledgers if ledger.still_open()]
+def all_ledgers(root: Path) -> list[Ledger]:
+    """Return the ledgers under a folder of runs, `latest` links aside."""
+    return [Ledger(path.parent) for path in sorted(root.glob(f"*/*/{NAME}")) if not path.parent.is_symlink()]

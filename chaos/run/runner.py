@@ -4,7 +4,7 @@
     load starts; warm-up, baseline | zero | observation    each injection keeps its own times, in a thread of its own
     stop, or the end -> every fault reverted -> load ended -> fingerprint again -> unlock
 
-Whatever happens, the injections are reverted before this returns; what could not be verified comes back in `stuck`.
+Whatever happens, the injections are reverted before this returns; an undo that could not be verified is an event.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from chaos.run.ledger import Ledger
 from chaos.run.load import SAMPLES, LoadFailed, LoadProcess
 from chaos.run.lock import HostLock
 from chaos.run.preflight import Finding, preflight
-from chaos.run.stop import Outcome, Stop, signals
+from chaos.run.stop import Stop, signals
 from chaos.spec.inventory import Host
 
 LEASE = 10.0  # s: how long a fault outlives the controller
@@ -73,16 +73,6 @@ class Watcher(Protocol):
         """Something worth a line happened."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a run came to; `stuck` names each undo that could not be verified."""
-
-    folder: Path
-    outcome: Outcome
-    why: str
-    stuck: tuple[str, ...]
-
-
 @dataclass
 class Runner:
     """One run of one plan. `source` is the experiment as given, `out` the folder of runs, `lease` in s."""
@@ -95,8 +85,11 @@ class Runner:
     lease: float = LEASE
     clock: Clock = field(default_factory=SystemClock)
 
-    def run(self) -> Result:
-        """Carry the plan out. Raises Refusal or TargetError before anything is touched, and never after."""
+    def run(self) -> Path:
+        """Carry the plan out and return the recording's folder.
+
+        Raises Refusal or TargetError before anything is touched; after that, what happens is in the recording.
+        """
         stop = Stop(self.clock)
         with signals(stop, self.watcher.note), connected(self.hosts, (s.host for s in self.plan.steps)) as targets:
             refuse(preflight(self.plan, targets))
@@ -140,22 +133,25 @@ class _Trial:
         self._events = EventLog(self.folder / "events.jsonl", runner.clock)
         self._ledger = Ledger(self.folder)
         self._hosts = dict.fromkeys(targets, "untouched")
-        self._stuck: list[str] = []
         _write_inputs(self.folder, runner)
         injections = [self._injection(step) for step in self._plan.steps]
         self._work = list(zip(self._plan.steps, injections, strict=True))
 
-    def run(self, before: Mapping[str, tuple[str, ...]]) -> Result:
+    def run(self, before: Mapping[str, tuple[str, ...]]) -> Path:
         """Run to the end, or to a stop; revert; compare the hosts with `before`."""
         self._events.write("run.started", command=sys.argv)
-        with self._ledger.alive():
-            side_by_side([injection for _, injection in self._work], lambda injection: injection.prepare())
-            self._under_load()
-            self._compare(before)
-        outcome, why = self._stop.outcome, self._stop.why
-        self._events.write("run.ended", outcome=outcome, why=why)
-        self._events.close()
-        return Result(self.folder, outcome, why, tuple(self._stuck))
+        try:
+            with self._ledger.alive():
+                side_by_side([injection for _, injection in self._work], lambda injection: injection.prepare())
+                self._under_load()
+                self._compare(before)
+        except ChaosError as error:
+            self._stop.set("failed", str(error))
+            raise
+        finally:
+            self._events.write("run.ended", outcome=self._stop.outcome, why=self._stop.why)
+            self._events.close()
+        return self.folder
 
     def _under_load(self) -> None:
         terms = self._plan.terms
@@ -212,7 +208,6 @@ class _Trial:
         try:
             injection.revert()
         except Stuck as error:
-            self._stuck.append(str(error))
             self._stop.set("failed", str(error))
             self._show(step, "STUCK")
         else:

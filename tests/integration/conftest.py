@@ -16,11 +16,11 @@ from chaos.spec.inventory import Inventory, load_inventory
 
 @pytest.fixture(scope="session")
 def vm_inventory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The inventory file of a lab of VM hosts: a gateway and two workers that serve."""
+    """The inventory file of a lab of VM hosts: a gateway and a worker that serve."""
     folder = tmp_path_factory.mktemp("lab")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAMEDAY_LAB_DIR", str(folder))
-        up = lab.up("vm", workers=2, owner_pid=os.getpid())
+        up = lab.up("vm", workers=1, owner_pid=os.getpid())
         yield up.inventory_path
         lab.down()
 

@@ -33,6 +33,7 @@ from chaos.run.injector import Injection, Site
 from chaos.run.ledger import Ledger
 from chaos.units import SI
 
+ROOT = Path(__file__).parents[2]
 WORKER_ADDRESS = "10.77.0.11"
 ENGINE = r"^\S+ -S -m chaos.lab.appliance worker --name worker-1 "
 
@@ -250,7 +251,8 @@ print(json.dumps([by_netlink, by_tc, target.link("eth1") == before]))
 target.close()
 """
     with left_as_found(worker):
-        run = f"PYTHONPATH={os.pathsep.join(sys.path[1:])} {sys.executable} -S -c {shlex.quote(guest)}"
+        path = os.pathsep.join((str(ROOT), *filter(None, sys.path)))
+        run = f"PYTHONPATH={path} {sys.executable} -S -c {shlex.quote(guest)}"
         by_netlink, by_tc, clean = json.loads(worker.run(run, timeout=120).stdout)
     assert clean
     assert by_netlink == pytest.approx(FULL_NETEM, rel=1e-6)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chaos.run import heal as heal_module
-from chaos.run.heal import heal, unclean
+from chaos.run.heal import heal
 from chaos.run.ledger import Entry, Ledger
 from chaos.spec.inventory import load_inventory
 from chaos.targets.local import LocalTarget
@@ -72,8 +72,17 @@ def test_what_can_not_be_undone_is_said(home: Path, runs: Path) -> None:
     fuse = fuse_for(LocalTarget("here"), home)
     ledger.open(Entry("f-0", "here", "host", "f-0", type(fuse.undo)("false\n", fuse.undo.clean)))
     found = heal(load_inventory(runs.parent / "inventory.yaml"), runs)
-    assert "still there; run on here as root: cd " in unclean(found)["here"][0].detail
+    assert any("still there; run on here as root: cd " in result.detail for result in found if not result.clean)
     assert len(ledger.still_open()) == 1
+
+
+def test_a_damaged_ledger_is_said_and_the_hosts_are_swept_all_the_same(home: Path, runs: Path) -> None:
+    (home / "fuses" / "f-9").mkdir(parents=True)
+    (runs / "exp" / "0").mkdir(parents=True)
+    (runs / "exp" / "0" / "ledger.jsonl").write_text("not json\n{}\n", encoding="utf-8")
+    found = heal(load_inventory(runs.parent / "inventory.yaml"), runs)
+    assert [result.clean for result in found if "ledger.jsonl" in result.what] == [False]
+    assert [result.clean for result in found if result.what == "f-9"] == [True]
 
 
 def test_a_fuse_that_was_never_started(home: Path, runs: Path) -> None:

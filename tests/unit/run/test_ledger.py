@@ -8,7 +8,7 @@ import pytest
 
 from chaos.errors import RecordingError
 from chaos.run.fuse import Undo
-from chaos.run.ledger import Entry, Ledger, open_ledgers
+from chaos.run.ledger import Entry, Ledger, all_ledgers
 
 
 def entry(name: str) -> Entry:
@@ -66,9 +66,9 @@ def test_a_run_is_alive_as_long_as_its_process(tmp_path: Path) -> None:
     assert not Ledger(tmp_path).is_alive()
 
 
-def test_open_ledgers_are_found_by_run(tmp_path: Path) -> None:
+def test_each_run_s_ledger_is_found_once(tmp_path: Path) -> None:
     for run in ("exp/1", "exp/2"):
         (tmp_path / run).mkdir(parents=True)
         Ledger(tmp_path / run).open(entry(run))
-    Ledger(tmp_path / "exp/1").close("exp/1")
-    assert [ledger.path.parent for ledger in open_ledgers(tmp_path)] == [tmp_path / "exp/2"]
+    (tmp_path / "exp/latest").symlink_to("2")
+    assert [ledger.path.parent for ledger in all_ledgers(tmp_path)] == [tmp_path / "exp/1", tmp_path / "exp/2"]
