@@ -14,7 +14,7 @@ from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from pyroute2 import IPRoute
-from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
+from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, nlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTM_DELQDISC, RTM_NEWQDISC, TC_H_ROOT
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
@@ -30,9 +30,15 @@ _CLONE_NEWNET = 0x40000000
 _CLSACT_HOOKS = (0xFFFFFFF2, 0xFFFFFFF3)  # TC_H_MIN_INGRESS and TC_H_MIN_EGRESS, linux/pkt_sched.h
 
 
-class _RawTc(tcmsg):  # type: ignore[misc]  # pyroute2 carries no types
-    """A traffic-control message whose options are bytes of our own making."""
+class _RawTc(nlmsg):  # type: ignore[misc]  # pyroute2 carries no types
+    """A traffic-control message whose options are bytes of our own making.
 
+    Not a subclass of pyroute2's own: that one keeps its attribute types in the class once a dump was read, a subclass
+    inherits them, and the options would go out as zeros.
+    """
+
+    prefix = tcmsg.prefix
+    fields = tcmsg.fields
     nla_map = (("TCA_UNSPEC", "none"), ("TCA_KIND", "asciiz"), ("TCA_OPTIONS", "cdata"))
 
 
