@@ -7,7 +7,8 @@
     run.started    command                        run.ended        outcome (done | aborted | interrupted | failed), why
     load.started   zero (ns: end of the baseline) load.ended       status (exit status of the load process)
     phase          name (warmup|baseline|observe) abort            condition
-    fault.armed    fault, host                    fault.applied    fault, host, kind, asked, began (ns), confirmed
+    fault.armed    fault, kind, host, lease_s, ttl_s
+    fault.applied  fault, kind, host, asked, began (ns), confirmed, shade, release
     fault.dose     fault, host, achieved, confirmed, why_not
     fault.cleared  fault, host, began (ns), reverted, by (controller | fuse)
     fault.stuck    fault, host, why, by_hand      host.drift       host, what (list of lines)

@@ -7,6 +7,9 @@ most the row that was being written.
 Columns (times are CLOCK_MONOTONIC in ns, 0 where it never happened): `scheduled sent first end` (i8), `bytes` (i8),
 `status` (i2; the HTTP status, 0 when no response was complete), `klass` (i2; an index into the header's `classes`),
 `worker` (i2; the shard), `error` (i2; an index into the header's `errors`, 0 for none).
+
+`sent` is when the generator acted: it wrote to an open connection or began to open one, so connecting is the service's
+time and not the generator's delay. `end` is set for every row; `bytes` counts the whole answer, head included.
 """
 
 from __future__ import annotations

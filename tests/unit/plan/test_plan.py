@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import pytest
-from typing_extensions import override
 
 from chaos.catalog import FaultRegistry
-from chaos.contracts import Action, Fault, HostView, Output, PowerState, Reading
+from chaos.contracts import HostView, PowerState, Reading
 from chaos.errors import Exit, PlanRefused, SpecError
 from chaos.plan.draw import draw_hosts
 from chaos.plan.plan import Plan, make_plan
@@ -16,6 +15,7 @@ from chaos.record.terms import Terms
 from chaos.spec.experiment import Experiment, load_experiment
 from chaos.spec.inventory import Inventory, load_inventory
 from chaos.units import Duration
+from tests.unit.spec.toy_faults import Toy
 
 HOSTS = """
 defaults: {interface: eth0}
@@ -41,36 +41,13 @@ abort: ["goodput < 50% for 10s"]
 """
 
 
-class Slow(Fault[Any]):
+class Slow(Toy):
     kind: ClassVar[str] = "slow"
     delay: Duration
     interface: str = ""
 
     def bind(self, host: HostView) -> Self:
         return self.model_copy(update={"interface": host.interface})
-
-    def reading(self) -> Reading[Any]:
-        return Reading((Output("true"),), str)
-
-    @override
-    def objection(self, before: Any) -> str | None:
-        return None
-
-    @override
-    def apply(self, before: Any) -> list[Action]:
-        return []
-
-    @override
-    def revert(self, before: Any) -> list[Action]:
-        return []
-
-    @override
-    def is_applied(self, before: Any, now: Any) -> bool:
-        return True
-
-    @override
-    def is_reverted(self, before: Any, now: Any) -> bool:
-        return True
 
 
 class Outage(Slow):

@@ -5,36 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import pytest
-from typing_extensions import override
 
 from chaos.catalog import FaultRegistry
-from chaos.contracts import Action, Fault, Output, PowerState, Reading
+from chaos.contracts import PowerState, Reading
 from chaos.units import Duration
-
-
-class Toy(Fault[Any]):
-    def reading(self) -> Reading[Any]:
-        return Reading((Output("true"),), str)
-
-    @override
-    def objection(self, before: Any) -> str | None:
-        return None
-
-    @override
-    def apply(self, before: Any) -> list[Action]:
-        return []
-
-    @override
-    def revert(self, before: Any) -> list[Action]:
-        return []
-
-    @override
-    def is_applied(self, before: Any, now: Any) -> bool:
-        return True
-
-    @override
-    def is_reverted(self, before: Any, now: Any) -> bool:
-        return True
+from tests.unit.spec.toy_faults import Toy
 
 
 class Slow(Toy):
