@@ -12,7 +12,9 @@
     │   └── Locked              another run holds this host
     ├── TargetError             a host did not do what was asked
     │   ├── Unreachable
-    │   └── CommandFailed
+    │   ├── CommandFailed
+    │   └── FuseNotArmed        the fuse did not say `armed`; the fault must not be applied
+    ├── LoadFailed              the load process did not start, or ended too soon     (exit 4)
     ├── RecordingError          a recording that can't be read                    (exit 2)
     ├── NotApplied              the fault is not in the reading taken after it    (exit 4)
     └── Stuck                   an undo that could not be verified                (exit 5)
@@ -129,6 +131,14 @@ class CommandFailed(TargetError):
         said = (stderr.strip() or stdout.strip() or "it said nothing")[-2000:]
         super().__init__(f"{host}: `{command.strip()[:400]}` ended with {status}: {said}")
         self.host, self.command, self.status, self.stdout, self.stderr = host, command, status, stdout, stderr
+
+
+class FuseNotArmed(TargetError):
+    """The fuse did not say `armed`; the fault must not be applied."""
+
+
+class LoadFailed(ChaosError):
+    """The load process did not start, or ended before its time."""
 
 
 class RecordingError(InputError):

@@ -17,6 +17,7 @@ from chaos.targets.local import LocalTarget
 from chaos.targets.power import CommandPower
 
 T = TypeVar("T")
+R = TypeVar("R")
 _AT_ONCE = 32
 
 
@@ -65,7 +66,7 @@ def connected(hosts: Mapping[str, Host], names: Iterable[str]) -> Iterator[Mappi
             target.close()
 
 
-def side_by_side(items: Iterable[T], do: Callable[[T], object]) -> list[object]:
+def side_by_side(items: Iterable[T], do: Callable[[T], R]) -> list[R]:
     """Do something to each at once; when any fails, raise one error that says it of all that failed."""
     todo = list(items)
     if not todo:

@@ -13,7 +13,7 @@ from importlib.resources import files
 from shlex import quote
 
 from chaos.contracts import Rendered, Target
-from chaos.errors import TargetError
+from chaos.errors import FuseNotArmed
 
 HOME = "/run/gameday"
 _PROGRAM = files("chaos.run").joinpath("fuse.sh").read_text(encoding="utf-8")
@@ -24,10 +24,6 @@ NOW = '{ read -r up _ </proc/uptime; now=${up%.*}${up#*.}; now=${now#"${now%%[!0
 _RUNS = '[ "$(readlink "/proc/$(cat pid)/cwd")" = "$(pwd -P)" ]'  # in a fuse's directory: its program stands there
 _TENTHS = " ".join(map(str, range(30)))
 _TENTH = "sleep 0.1 2>/dev/null || sleep 1"  # a sleep without fractions naps a second
-
-
-class FuseNotArmed(TargetError):
-    """The fuse did not say `armed`; the fault must not be applied."""
 
 
 @dataclass(frozen=True)

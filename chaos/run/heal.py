@@ -2,7 +2,8 @@
 
 Each leftover ends the same way: its fuse is asked to undo the fault (or the undo from the ledger is run where no fuse
 is left), the host is read, and only a host that reads clean closes the ledger's entry. Healing a healthy host does
-nothing, so it can be repeated. What belongs to a run that is still alive on this machine is left alone.
+nothing, so it can be repeated. What belongs to a run that is alive is left alone: here the kernel tells (the ledger is
+locked), elsewhere the lock on the host does; its fuse lets go by itself when that run dies.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from chaos.errors import ChaosError, RecordingError, TargetError
 from chaos.run.connect import controller, controller_home, side_by_side, target_of
 from chaos.run.fuse import HOME, Fuse, Undo
 from chaos.run.ledger import Entry, Ledger, all_ledgers
+from chaos.run.lock import HostLock, is_dead
 from chaos.spec.inventory import Inventory
 
 _PATIENCE = 30.0  # s for a fuse to undo its fault and read the host clean
@@ -47,7 +49,7 @@ def heal(inventory: Inventory, runs: Path) -> list[Healed]:
     finally:
         for target in targets.values():
             target.close()
-    return done + [result for results in [*swept, here] for result in _results(results)]
+    return done + [result for results in [*swept, here] for result in results]
 
 
 def _readable(ledgers: list[Ledger]) -> tuple[list[tuple[Ledger, list[Entry]]], list[Healed]]:
@@ -59,11 +61,6 @@ def _readable(ledgers: list[Ledger]) -> tuple[list[tuple[Ledger, list[Entry]]], 
         except RecordingError as error:
             damaged.append(Healed("controller", str(ledger.path), False, f"{error}; its hosts are swept all the same"))
     return readable, damaged
-
-
-def _results(value: object) -> Iterator[Healed]:
-    assert isinstance(value, list)
-    yield from value
 
 
 def _settle(ledger: Ledger, inventory: Inventory) -> Iterator[Healed]:
@@ -96,24 +93,38 @@ def _fuse(target: Target, entry: Entry) -> Fuse:
 
 
 def _sweep(target: Target, home: str, alive: set[str]) -> list[Healed]:
-    """Finish every fuse on a host, then drop a lock that nobody alive holds."""
+    """Drop the lock of a dead owner, then finish every fuse but those that a living one has armed."""
     try:
+        held_by = _living_owner(target, home)
         names = target.run(f"ls {quote(home)}/fuses 2>/dev/null || true").stdout.split()
-        results = [_sweep_one(target, home, name) for name in names if name not in alive]
-        if not alive:
-            target.run(f"rm -rf {quote(home)}/lock; rmdir {quote(home)}/fuses {quote(home)} 2>/dev/null; true")
+        results = [_sweep_one(target, home, name, held_by) for name in names if name not in alive]
+        target.run(f"rmdir {quote(home)}/fuses {quote(home)} 2>/dev/null; true")
     except TargetError as error:
         return [Healed(target.name, "reachable", False, str(error))]
     return results or [Healed(target.name, _NO_FUSES, True)]
 
 
-def _sweep_one(target: Target, home: str, name: str) -> Healed:
+def _living_owner(target: Target, home: str) -> str:
+    """Return who holds the host, once a lock of a dead owner, or of none, is dropped; empty when nobody does."""
+    owner = HostLock(target, "", 0, home).holder()
+    lock = HostLock(target, owner, 0, home)
+    lock.drop_abandoned()
+    if owner and not is_dead(owner):
+        return owner
+    lock.release()
+    return ""
+
+
+def _sweep_one(target: Target, home: str, name: str, held_by: str) -> Healed:
     folder = f"{quote(home)}/fuses/{quote(name)}"
     undo = Undo(*(target.run(f"cat {folder}/{part} 2>/dev/null || true").stdout for part in ("undo", "clean")))
     if not undo.clean:  # the controller died while it placed the fuse, before any fault
         target.run(f"rm -rf {folder}")
         return Healed(target.name, name, True, "a fuse that was never armed; nothing had been applied")
-    return _undo(target, target.name, Fuse(target, name, undo, lease=0, ttl=0, home=home))
+    fuse = Fuse(target, name, undo, lease=0, ttl=0, home=home)
+    if held_by and fuse.state() == "armed":
+        return Healed(target.name, name, False, f"armed by a run that holds this host ({held_by}); left alone")
+    return _undo(target, target.name, fuse)
 
 
 def _undo(target: Target, host: str, fuse: Fuse) -> Healed:

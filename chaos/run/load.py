@@ -8,17 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from chaos.errors import ChaosError
+from chaos.errors import LoadFailed
 from chaos.plan.plan import PlannedLoad
 from probes.live import Live, LiveReader
 from probes.plan import LoadPlan, RequestClass
 
 SAMPLES = "samples.bin"
 _LIVE, _PLAN, _LOG = "live.bin", "load.json", "load.log"
-
-
-class LoadFailed(ChaosError):
-    """The load process did not start, or ended before its time."""
 
 
 @dataclass

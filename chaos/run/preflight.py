@@ -39,12 +39,7 @@ def preflight(plan: Plan, targets: Mapping[str, Target]) -> list[Finding]:
     """Look at every host of a plan; touches nothing."""
     steps = {name: [s for s in plan.steps if s.host == name] for name in targets}
     found = side_by_side(targets, lambda name: _look(targets[name], steps[name]))
-    return [finding for findings in found for finding in _as_findings(findings)]
-
-
-def _as_findings(value: object) -> Sequence[Finding]:
-    assert isinstance(value, list)
-    return value
+    return [finding for findings in found for finding in findings]
 
 
 def _look(target: Target, steps: Sequence[Step]) -> list[Finding]:

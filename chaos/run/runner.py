@@ -10,7 +10,6 @@ Whatever happens, the injections are reverted before this returns; an undo that 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import socket
 import sys
@@ -24,7 +23,7 @@ from typing import Protocol
 import chaos
 from chaos.clock import NS, Clock, SystemClock
 from chaos.contracts import Target
-from chaos.errors import ChaosError, Refusal, Stuck, TargetError
+from chaos.errors import ChaosError, LoadFailed, Refusal, Stuck, TargetError
 from chaos.plan.plan import Plan
 from chaos.plan.step import Step
 from chaos.record.events import EventLog
@@ -35,8 +34,8 @@ from chaos.run.fingerprint import drift, fingerprint
 from chaos.run.fuse import HOME
 from chaos.run.injector import Injection, Site
 from chaos.run.ledger import Ledger
-from chaos.run.load import SAMPLES, LoadFailed, LoadProcess
-from chaos.run.lock import HostLock
+from chaos.run.load import SAMPLES, LoadProcess
+from chaos.run.lock import HostLock, this_process
 from chaos.run.preflight import Finding, preflight
 from chaos.run.stop import Stop, signals
 from chaos.spec.inventory import Host
@@ -101,8 +100,7 @@ class Runner:
     @contextmanager
     def _locked(self, targets: Mapping[str, Target]) -> Iterator[None]:
         load = self.plan.load
-        owner = f"{os.environ.get('USER', 'uid ' + str(os.getuid()))}@{socket.gethostname()} pid {os.getpid()}"
-        locks = [HostLock(target, owner, load.duration + load.timeout + 60) for target in targets.values()]
+        locks = [HostLock(target, this_process(), load.duration + load.timeout + 60) for target in targets.values()]
         with ExitStack() as held:
             for lock in locks:
                 lock.take()

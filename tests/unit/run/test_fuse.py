@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from chaos.errors import FuseNotArmed
 from chaos.run import fuse as fuse_module
-from chaos.run.fuse import FuseNotArmed, Undo
+from chaos.run.fuse import Undo
 from chaos.targets.local import LocalTarget
 from tests.unit.run.running_fuses import fault_of, fuse_for, pid_of, processes_in, wait_until
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from chaos.run import heal as heal_module
 from chaos.run.heal import heal
 from chaos.run.ledger import Entry, Ledger
+from chaos.run.lock import HostLock
 from chaos.spec.inventory import load_inventory
 from chaos.targets.local import LocalTarget
 from tests.unit.run.running_fuses import fault_of, fuse_for
@@ -74,6 +77,31 @@ def test_what_can_not_be_undone_is_said(home: Path, runs: Path) -> None:
     found = heal(load_inventory(runs.parent / "inventory.yaml"), runs)
     assert any("still there; run on here as root: cd " in result.detail for result in found if not result.clean)
     assert len(ledger.still_open()) == 1
+
+
+def test_what_a_living_run_elsewhere_has_armed_is_left_alone_and_said(
+    host: LocalTarget, home: Path, runs: Path
+) -> None:
+    fuse, fault = fuse_for(host, home), fault_of(home)
+    fuse.arm()
+    lock = HostLock(host, "sre@another-machine pid 1", 60, str(home))
+    lock.take()
+    found = heal(load_inventory(runs.parent / "inventory.yaml"), runs)
+    assert [result.clean for result in found if "sre@another-machine pid 1" in result.detail] == [False]
+    assert fault.exists()
+    assert fuse.state() == "armed"
+    lock.release()
+    assert ("f-0", True, "undone; its fuse said 'armed'") in healed(runs)
+
+
+@pytest.mark.parametrize("owner", ["dead", "abandoned"])
+def test_a_lock_that_nobody_alive_holds_is_dropped(owner: str, host: LocalTarget, home: Path, runs: Path) -> None:
+    died = subprocess.Popen(["true"])
+    died.wait()
+    names = {"dead": f"sre@{socket.gethostname()} pid {died.pid}", "abandoned": "sre@another-machine pid 1"}
+    HostLock(host, names[owner], 60 if owner == "dead" else 0, str(home)).take()
+    healed(runs)
+    assert not (home / "lock").exists()
 
 
 def test_a_damaged_ledger_is_said_and_the_hosts_are_swept_all_the_same(home: Path, runs: Path) -> None:
