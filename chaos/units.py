@@ -23,6 +23,7 @@ _PREFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _BYTE_RATES = {f"{p}bps": float(n) for p, n in (_PREFIXES | _BINARY).items()}
 _BIT_RATES = {f"{p}bit": n / 8 for p, n in (_PREFIXES | _BINARY).items()}
+_SIZES = {f"{p}b": float(n) for p, n in (_PREFIXES | _BINARY).items()}
 _PER_TIME = {"/s": 1.0, "/m": 1 / 60, "/min": 1 / 60, "/h": 1 / 3600}
 
 
@@ -55,6 +56,7 @@ def _parser(what: str, units: dict[str, float], example: str) -> Callable[[Any],
 duration = _parser("a duration", _TIMES, '"50ms" or "15s"')
 rate = _parser("a rate", _PER_TIME, '"200/s"')
 bit_rate = _parser("a data rate", _BIT_RATES | _BYTE_RATES, '"100mbit"')
+size = _parser("a size", _SIZES, '"10MB" or "64MiB"')
 _percentage = _parser("a share", {"%": 0.01}, '"0.5%"')
 
 
@@ -101,6 +103,7 @@ class SI:
 
 Duration = Annotated[float, *_quantity(duration, "50ms")]
 Rate = Annotated[float, *_quantity(rate, "200/s")]
+Size = Annotated[float, *_quantity(size, "10MB")]
 BitRate = Annotated[float, *_quantity(bit_rate, "100mbit")]
 Share = Annotated[float, *_quantity(share, "0.5%")]
 Ratio = Annotated[float, *_quantity(ratio, "20%")]

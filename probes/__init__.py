@@ -9,7 +9,9 @@ Usable on its own, and nothing here imports `chaos`. One run is one process, `py
     timer      waking at absolute times; timeouts of equal length
     wire       one HTTP/1.1 connection, and what can go wrong with it (`errors` names it)
     open_loop  arrivals meet connections: the hot path
-    samples    every request as a row of fixed width
+    samples    every request as a row of fixed width, every chunk of a stream as a time
+    slo        when an answer is good
+    merge      the files of processes that shared a load made one
     live       counters per second in shared memory, for who watches while it runs
     load       the process around all this: signals, its owner's death, exit status
 

@@ -6,17 +6,21 @@ sees half a number, but two cells may be one request apart.
 Layout, in signed 64-bit cells of the machine's byte order:
 
     0 magic   1 start (ns)   2 window (ns)   3 windows   4 in flight   5 waiting (due, not sent)   6 state   7 unused
-    8 + 5 i   for window i:  scheduled  ok  good  failed  completed
+    8 + (5 + BUCKETS) i   for window i:  scheduled  ok  good  failed  completed  and BUCKETS counts of latencies
 
 `scheduled ok good failed` belong to the window of the *scheduled* time, so ok / scheduled is a ratio without arrival
 noise; `scheduled` is the plan's and stands from the start, ahead of time. `completed` counts the ok ones in the window
 in which they *ended*: the rate of requests an operator sees. ok: a complete answer with status 200 to 399. good: ok,
-and within the SLO counted from the scheduled instant. failed: everything else that has an outcome.
+and within the SLO (`slo`). failed: everything else that has an outcome. The latencies are of the completed ones, from
+the scheduled instant, in buckets of an eighth of an octave of microseconds, so a quantile is right to 1/16.
+
+Several processes that share one load have a file each; `total` adds what they say.
 """
 
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,18 +30,39 @@ from numpy.typing import NDArray
 
 MAGIC = int.from_bytes(b"gdlive1\0", "little")
 WINDOW = 1_000_000_000
-_HEADER, _FIELDS, _CELL = 8, 5, 8
+BUCKETS = 232  # up to 2^31 us, 36 min
+_HEADER, _COUNTS, _CELL = 8, 5, 8
+_FIELDS = _COUNTS + BUCKETS
 _IN_FLIGHT, _WAITING, _STATE = 4, 5, 6
-_SCHEDULED, _OK, _GOOD, _FAILED, _COMPLETED = range(_FIELDS)
+_SCHEDULED, _OK, _GOOD, _FAILED, _COMPLETED = range(_COUNTS)
 State = Literal["ready", "running", "ended"]
 _STATES: tuple[State, ...] = ("ready", "running", "ended")
+
+
+def bucket_of(latency: int) -> int:
+    """Return the bucket of a latency in us: below 8 its own, above that one of eight for each power of two."""
+    if latency < 8:
+        return max(latency, 0)
+    power = latency.bit_length()
+    return min((power - 3) << 3 | latency >> (power - 4) & 7, BUCKETS - 1)
+
+
+def _middle(bucket: int) -> float:
+    """Return the latency in s in the middle of a bucket."""
+    if bucket < 8:
+        return (bucket + 0.5) / 1e6
+    width = 1 << (bucket >> 3) - 1
+    return ((8 + (bucket & 7)) * width + width / 2) / 1e6
+
+
+_MIDDLES = np.array([_middle(bucket) for bucket in range(BUCKETS)])
 
 
 class LiveWriter:
     """The load's side. `scheduled` counts the arrivals of each window; ends behind the last window count in it."""
 
-    def __init__(self, path: Path, start: int, scheduled: NDArray[np.int64], slo: int | None) -> None:
-        self._start, self._windows, self._slo = start, len(scheduled), slo
+    def __init__(self, path: Path, start: int, scheduled: NDArray[np.int64]) -> None:
+        self._start, self._windows = start, len(scheduled)
         with path.open("xb+") as file:
             file.truncate((_HEADER + _FIELDS * self._windows) * _CELL)
             self._map = mmap.mmap(file.fileno(), 0)
@@ -47,18 +72,20 @@ class LiveWriter:
         self._cells[1], self._cells[2], self._cells[3] = start, WINDOW, self._windows
         self._cells[0] = MAGIC  # last: a reader that sees it sees the rest
 
-    def ended(self, scheduled: int, end: int, ok: bool) -> None:
-        """Count one request that has its outcome."""
+    def ended(self, scheduled: int, end: int, ok: bool, good: bool) -> None:
+        """Count one request that has its outcome; `good` says nothing where it is not ok."""
         cells = self._cells
         row = _HEADER + (scheduled - self._start) // WINDOW * _FIELDS
         if not ok:
             cells[row + _FAILED] += 1
             return
         cells[row + _OK] += 1
-        if self._slo is None or end - scheduled <= self._slo:
+        if good:
             cells[row + _GOOD] += 1
         window = min((end - self._start) // WINDOW, self._windows - 1)
-        cells[_HEADER + window * _FIELDS + _COMPLETED] += 1
+        row = _HEADER + window * _FIELDS
+        cells[row + _COMPLETED] += 1
+        cells[row + _COUNTS + bucket_of((end - scheduled) // 1000)] += 1
 
     def gauge(self, in_flight: int, waiting: int, state: State) -> None:
         """Show how many requests are out, how many are due and not sent, and whether the load runs."""
@@ -68,7 +95,10 @@ class LiveWriter:
 
 @dataclass(frozen=True)
 class Live:
-    """What the counters said at one moment. Arrays have one entry for each window of `window` ns from `start` (ns)."""
+    """What the counters said at one moment. Arrays have one entry for each window of `window` ns from `start` (ns).
+
+    `latencies` has a row of BUCKETS counts a window.
+    """
 
     start: int
     window: int
@@ -80,6 +110,35 @@ class Live:
     good: NDArray[np.int64]
     failed: NDArray[np.int64]
     completed: NDArray[np.int64]
+    latencies: NDArray[np.int64]
+
+    def latency(self, quantile: float, first: int, last: int) -> NDArray[np.float64]:
+        """Return a quantile of the latencies (s) that ended in each window of [first, last); nan where none did."""
+        counts = self.latencies[first:last].cumsum(axis=1)
+        totals = counts[:, -1]
+        found = (counts < np.ceil(quantile * totals)[:, None]).sum(axis=1)
+        return np.where(totals > 0, _MIDDLES[np.minimum(found, BUCKETS - 1)], np.nan)
+
+
+def total(parts: Sequence[Live]) -> Live:
+    """Return what processes that share one load say together. Raises ValueError for none, or for different loads."""
+    if len({(part.start, part.window, len(part.ok)) for part in parts}) != 1:
+        raise ValueError("the counters to be added must belong to one load")
+    first = parts[0]
+    states = {part.state for part in parts}
+    return Live(
+        start=first.start,
+        window=first.window,
+        in_flight=sum(part.in_flight for part in parts),
+        waiting=sum(part.waiting for part in parts),
+        state="ended" if states == {"ended"} else "ready" if states == {"ready"} else "running",
+        scheduled=np.sum([part.scheduled for part in parts], axis=0),
+        ok=np.sum([part.ok for part in parts], axis=0),
+        good=np.sum([part.good for part in parts], axis=0),
+        failed=np.sum([part.failed for part in parts], axis=0),
+        completed=np.sum([part.completed for part in parts], axis=0),
+        latencies=np.sum([part.latencies for part in parts], axis=0),
+    )
 
 
 class LiveReader:
@@ -95,6 +154,10 @@ class LiveReader:
     def read(self) -> Live:
         """Return the counters as they are now."""
         now = self._cells.copy()
-        columns = now[_HEADER:].reshape(-1, _FIELDS).T
+        table = now[_HEADER:].reshape(-1, _FIELDS)
         _, start, window, _, in_flight, waiting, state, _ = (int(cell) for cell in now[:_HEADER])
-        return Live(start, window, in_flight, waiting, _STATES[state], *columns)
+        scheduled, ok, good, failed, completed = table[:, :_COUNTS].T
+        return Live(
+            start, window, in_flight, waiting, _STATES[state], scheduled, ok, good, failed, completed,
+            latencies=table[:, _COUNTS:],
+        )  # fmt: skip

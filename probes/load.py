@@ -32,7 +32,7 @@ from probes.open_loop import OpenLoop
 from probes.plan import LoadPlan
 from probes.request import encoder
 from probes.samples import SampleFile
-from probes.schedule import NS, Schedule, arrivals, assign_classes
+from probes.schedule import Schedule, arrivals, assign_classes
 from probes.url import Url
 from probes.wire import Endpoint
 
@@ -87,8 +87,7 @@ def _schedule(plan: LoadPlan) -> Schedule:
 def _live(plan: LoadPlan, schedule: Schedule) -> LiveWriter:
     """Make the counters, with a window for every second in which an answer may come."""
     windows = ceil(plan.duration + 2 * plan.drain_or_timeout) + 1
-    slo = None if plan.slo_latency is None else round(plan.slo_latency * NS)
-    return LiveWriter(Path(plan.live), plan.start, schedule.per_window(plan.start, WINDOW, windows), slo)
+    return LiveWriter(Path(plan.live), plan.start, schedule.per_window(plan.start, WINDOW, windows))
 
 
 def _allow_files(needed: int) -> None:

@@ -139,7 +139,8 @@ class OpenLoop:
         self._samples.append(
             scheduled, connection.sent, connection.first, end, connection.received, status, klass, error
         )
-        self._live.ended(scheduled, end, error == 0 and 200 <= status < 400)
+        ok = error == 0 and 200 <= status < 400
+        self._live.ended(scheduled, end, ok, ok and self._plan.slo.met(scheduled, end, 0, 0))
         if self._next is None:
             self._check_done()
 
@@ -211,7 +212,7 @@ class OpenLoop:
         while self._next is not None and self._next[1] <= now:
             _, scheduled, klass = self._next
             self._samples.append(scheduled, 0, 0, now, 0, 0, klass, ErrorKind.UNSENT)
-            self._live.ended(scheduled, now, ok=False)
+            self._live.ended(scheduled, now, ok=False, good=False)
             self._next = next(self._arrivals, None)
 
 

@@ -50,10 +50,11 @@ def _plan(
     from pydantic import ValidationError
 
     from chaos import units
-    from chaos.plan.plan import Plan, PlannedClass, PlannedLoad
+    from chaos.plan.plan import Plan, PlannedClass, PlannedLoad, PlannedSlo
     from chaos.plan.reach import BlastRadius
     from chaos.record.terms import Terms
     from probes.errors import PlanError
+    from probes.plan import RESPONSE_LIMIT
     from probes.url import Url
 
     try:
@@ -76,9 +77,18 @@ def _plan(
             burstiness=1.0,
             seed=seed,
             duration=_WARM_UP + observe,
-            slo_latency=slo_latency,
+            slo=PlannedSlo(latency=slo_latency),
             timeout=units.duration(timeout),
+            connect_timeout=3.0,
+            first_byte_timeout=None,
+            response_limit=RESPONSE_LIMIT,
             connections=2048,
+            stream=False,
+            http2=False,
+            unix_socket=None,
+            ca=None,
+            certificate=None,
+            key=None,
         )
     except PlanError as error:
         raise InputError(str(error)) from error

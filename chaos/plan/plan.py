@@ -33,6 +33,14 @@ class PlannedClass(Frozen):
     body: str | None
 
 
+class PlannedSlo(Frozen):
+    """When an answer is good: limits in s, None where there is none."""
+
+    latency: float | None = None
+    ttft: float | None = None
+    tpot: float | None = None
+
+
 class PlannedLoad(Frozen):
     """All that a load needs to know but when it starts and where it writes. Times in s, the rate in 1/s."""
 
@@ -45,9 +53,18 @@ class PlannedLoad(Frozen):
     burstiness: float
     seed: int
     duration: float
-    slo_latency: float | None
+    slo: PlannedSlo
     timeout: float
+    connect_timeout: float
+    first_byte_timeout: float | None
+    response_limit: int
     connections: int
+    stream: bool
+    http2: bool
+    unix_socket: str | None
+    ca: str | None
+    certificate: str | None
+    key: str | None
 
 
 class Plan(Frozen):
@@ -93,7 +110,7 @@ def _plan(experiment: Experiment, inventory: Inventory, index: int, step: FaultS
 
 
 def _terms(experiment: Experiment) -> Terms:
-    load, timeline = experiment.load, experiment.timeline
+    load, timeline, slo = experiment.load, experiment.timeline, _slo(experiment.load)
     return Terms(
         name=experiment.name,
         hypothesis=experiment.hypothesis,
@@ -101,7 +118,10 @@ def _terms(experiment: Experiment) -> Terms:
         process=load.arrivals.process,
         burstiness=load.arrivals.burstiness,
         classes=tuple(c.name for c in load.classes),
-        slo_latency=load.slo.latency if load.slo else None,
+        slo_latency=slo.latency,
+        slo_ttft=slo.ttft,
+        slo_tpot=slo.tpot,
+        stream=load.stream,
         warmup=timeline.warmup,
         baseline=timeline.baseline,
         observe=timeline.observe,
@@ -121,10 +141,23 @@ def _load(experiment: Experiment, inventory: Inventory, trial: int) -> PlannedLo
         burstiness=load.arrivals.burstiness,
         seed=draw_seed(experiment.seed, trial),
         duration=timeline.warmup + timeline.baseline + timeline.observe,
-        slo_latency=load.slo.latency if load.slo else None,
+        slo=_slo(load),
         timeout=load.timeout,
+        connect_timeout=load.connect_timeout,
+        first_byte_timeout=load.first_byte_timeout,
+        response_limit=load.response_limit,
         connections=load.connections,
+        stream=load.stream,
+        http2=load.http2,
+        unix_socket=load.unix_socket,
+        ca=load.tls.ca if load.tls else None,
+        certificate=load.tls.certificate if load.tls else None,
+        key=load.tls.key if load.tls else None,
     )
+
+
+def _slo(load: Load) -> PlannedSlo:
+    return PlannedSlo(**load.slo.model_dump()) if load.slo else PlannedSlo()
 
 
 def _headers(load: Load) -> dict[str, str]:

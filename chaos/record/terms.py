@@ -63,6 +63,9 @@ class Terms(Frozen):
     burstiness: float = 1.0
     classes: tuple[str, ...] = ("default",)
     slo_latency: float | None = None
+    slo_ttft: float | None = None
+    slo_tpot: float | None = None
+    stream: bool = False
     warmup: float
     baseline: float
     observe: float

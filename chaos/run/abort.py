@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from chaos.errors import RecordingError
-from chaos.record.samples import read_samples
 from chaos.spec.abort import AbortCondition
 from probes.live import Live
 
@@ -24,8 +21,8 @@ _GRACE = 1.0  # s, where no SLO says how late an answer may be
 class AbortGuard:
     """Watches one run. `slo` in s."""
 
-    def __init__(self, conditions: Sequence[AbortCondition], slo: float | None, samples: Path) -> None:
-        self._conditions, self._slo, self._samples = conditions, slo, samples
+    def __init__(self, conditions: Sequence[AbortCondition], slo: float | None) -> None:
+        self._conditions, self._slo = conditions, slo
 
     def broken(self, live: Live, now: int) -> AbortCondition | None:
         """Return the first condition that holds at `now` (ns), or None."""
@@ -48,18 +45,7 @@ class AbortGuard:
         if condition.signal == "qps":
             return live.completed[span] / (live.window / 1e9)
         if condition.signal == "latency":
-            return self._latencies(live, first, last)
+            return live.latency(0.99, first, last)
         counted = live.good if condition.signal == "goodput" else live.failed
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(counted[span] / live.scheduled[span], dtype=float)
-
-    def _latencies(self, live: Live, first: int, last: int) -> np.ndarray:
-        """Return the 99th percentile of latency (s, from the scheduled instant) of what ended in each window."""
-        try:
-            rows = read_samples(self._samples).rows
-        except RecordingError:
-            return np.full(last - first, np.nan)
-        window = (rows["end"] - live.start) // live.window
-        latency = (rows["end"] - rows["scheduled"]) / 1e9
-        chosen = [latency[window == i] for i in range(first, last)]
-        return np.array([np.quantile(values, 0.99) if len(values) else np.nan for values in chosen])

@@ -12,9 +12,25 @@ from chaos.errors import LoadFailed
 from chaos.plan.plan import PlannedLoad
 from probes.live import Live, LiveReader
 from probes.plan import LoadPlan, RequestClass
+from probes.slo import Slo
 
-SAMPLES = "samples.bin"
+SAMPLES, CHUNKS, STATISTICS = "samples.bin", "chunks.bin", "generator.json"
 _LIVE, _PLAN, _LOG = "live.bin", "load.json", "load.log"
+
+
+def load_plan(folder: Path, load: PlannedLoad, start: int) -> LoadPlan:
+    """Return what the load's process is to do, and where in a recording's folder it writes."""
+    settings = load.model_dump(exclude={"classes", "slo"})
+    return LoadPlan(
+        **settings,
+        classes=tuple(RequestClass(name=c.name, weight=c.weight, body=c.body) for c in load.classes),
+        slo=Slo(**load.slo.model_dump()),
+        start=start,
+        samples=str(folder / SAMPLES),
+        live=str(folder / _LIVE),
+        chunks=str(folder / CHUNKS) if load.stream else None,
+        statistics=str(folder / STATISTICS),
+    )
 
 
 @dataclass
@@ -29,11 +45,7 @@ class LoadProcess:
     @classmethod
     def start(cls, folder: Path, load: PlannedLoad, start: int) -> LoadProcess:
         """Start the load, whose schedule begins at `start` (CLOCK_MONOTONIC ns)."""
-        settings = load.model_dump(exclude={"classes"})
-        classes = tuple(RequestClass(name=c.name, weight=c.weight, body=c.body) for c in load.classes)
-        plan = LoadPlan(
-            **settings, classes=classes, start=start, samples=str(folder / SAMPLES), live=str(folder / _LIVE)
-        )
+        plan = load_plan(folder, load, start)
         plan.write(folder / _PLAN)
         log = (folder / _LOG).open("wb")
         # the pipe on its standard input is what ends it, should this process die

@@ -34,7 +34,7 @@ from chaos.run.fingerprint import drift, fingerprint
 from chaos.run.fuse import HOME
 from chaos.run.injector import Injection, Site
 from chaos.run.ledger import Ledger
-from chaos.run.load import SAMPLES, LoadProcess
+from chaos.run.load import LoadProcess
 from chaos.run.lock import HostLock, this_process
 from chaos.run.preflight import Finding, preflight
 from chaos.run.stop import Stop, signals
@@ -217,7 +217,7 @@ class _Trial:
 
     def _watch(self, load: LoadProcess, start: int) -> None:
         """Tell the watcher how it goes and guard the abort conditions, to the end of the observation or a stop."""
-        guard = AbortGuard(self._plan.abort, self._plan.load.slo_latency, self.folder / SAMPLES)
+        guard = AbortGuard(self._plan.abort, self._plan.load.slo.latency)
         ahead = self._phases(start)
         end = start + int(self._plan.load.duration * NS)
         while (now := self._clock.now()) < end and not self._stop.is_set():

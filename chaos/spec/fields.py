@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, StrictInt, Str
 
 from chaos.record.terms import Frozen
 from chaos.spec.sheet import found
-from chaos.units import Duration, Rate
+from chaos.units import Duration, Rate, Size
 
 
 class Spec(Frozen):
@@ -73,4 +73,5 @@ Whole = Annotated[StrictInt, _at_least(0)]
 PositiveNumber = Annotated[float, BeforeValidator(_number), AfterValidator(_above_zero)]
 PositiveDuration = Annotated[Duration, AfterValidator(_above_zero)]
 PositiveRate = Annotated[Rate, AfterValidator(_above_zero)]
+PositiveSize = Annotated[Size, AfterValidator(_above_zero), AfterValidator(int)]
 Delay = Annotated[Duration, AfterValidator(_finite)]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from chaos.spec.fields import Count, NotEmpty, PositiveDuration, PositiveNumber, PositiveRate, Spec, Text
+from chaos.spec.fields import Count, NotEmpty, PositiveDuration, PositiveNumber, PositiveRate, PositiveSize, Spec, Text
 from chaos.units import show_seconds
 
 _PLACEHOLDER = re.compile(r"\{([\w.-]+)\}")
@@ -98,8 +98,35 @@ class Arrivals(Spec):
 class Slo(Spec):
     """When an answer is good."""
 
-    latency: PositiveDuration
+    latency: PositiveDuration | None = None
     """A good answer is complete within this time of the moment it was meant to be sent."""
+    ttft: PositiveDuration | None = None
+    """Time to first token: the first token that is not empty comes within this time of the intended send."""
+    tpot: PositiveDuration | None = None
+    """Time per output token: the tokens after the first come at this pace on the mean, or faster."""
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("limits nothing; give latency, or ttft and tpot for streams")
+        return self
+
+
+class Tls(Spec):
+    """Whom an https endpoint is verified by, and what this client shows of itself. It is always verified."""
+
+    ca: Text | None = None
+    """A file of authorities (PEM) in place of the system's."""
+    certificate: Text | None = None
+    """This client's certificate (PEM), where the endpoint asks for one; the key may be in the same file."""
+    key: Text | None = None
+    """The key of the certificate (PEM), without a passphrase."""
+
+    @model_validator(mode="after")
+    def _has_both(self) -> Self:
+        if self.key and not self.certificate:
+            raise ValueError("has a key and no certificate to go with it")
+        return self
 
 
 class Load(Spec):
@@ -117,6 +144,20 @@ class Load(Spec):
     """When requests are sent."""
     timeout: PositiveDuration = 10.0
     """A request without a complete answer by then is given up."""
+    connect_timeout: PositiveDuration = 3.0
+    """A connection that is not open by then (name, TCP and TLS together) is given up."""
+    first_byte_timeout: PositiveDuration | None = None
+    """A request of whose answer nothing has come by then is given up; only `timeout` counts without it."""
+    response_limit: PositiveSize = 64 * 2**20
+    """An answer longer than this, like "10MB", is cut off and counts as failed."""
+    stream: bool = False
+    """Whether answers are streamed chat completions (server-sent events), whose tokens are timed one by one."""
+    http2: bool = False
+    """Whether to speak HTTP/2 by httpx, which is slower, instead of HTTP/1.1."""
+    unix_socket: Text | None = None
+    """The path of a socket to connect to; the URL's host is then only what the requests say."""
+    tls: Tls | None = None
+    """Certificates for https."""
     slo: Slo | None = None
     """When an answer is good; without it every answer of status 2xx or 3xx is."""
     connections: Count = 2048
@@ -134,10 +175,18 @@ class Load(Spec):
     @classmethod
     def _is_reachable(cls, slo: Slo, info: ValidationInfo) -> Slo:
         timeout = info.data.get("timeout")
-        if timeout and slo.latency > timeout:
+        if timeout and slo.latency is not None and slo.latency > timeout:
             given_up, late = show_seconds(timeout), show_seconds(slo.latency)
             raise ValueError(f"a request is given up after {given_up} (timeout), before it could be late at {late}")
         return slo
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if self.stream and self.http2:
+            raise ValueError("streams are measured over HTTP/1.1 only; leave one of stream and http2 out")
+        if self.slo and (self.slo.ttft or self.slo.tpot) and not self.stream:
+            raise ValueError("slo: ttft and tpot are of streamed answers; add stream: true")
+        return self
 
     @model_validator(mode="after")
     def _means_its_body(self) -> Self:

@@ -17,10 +17,10 @@ import chaos.catalog
 from chaos.catalog import FaultRegistry
 from chaos.errors import InventoryError, Mistakes, PlanRefused, SpecError
 from chaos.plan.plan import PlannedLoad, make_plan
+from chaos.run.load import load_plan
 from chaos.spec.experiment import Experiment, load_experiment
 from chaos.spec.inventory import Inventory, load_inventory
 from chaos.spec.yaml import read_yaml
-from probes.plan import LoadPlan, RequestClass
 
 CASES = Path(__file__).parents[1] / "cases" / "spec"
 GOOD = CASES / "good" / "worker-latency.yaml"
@@ -103,8 +103,7 @@ def check_lines(error: Mistakes, folder: Path) -> None:
 
 def check_load(planned: PlannedLoad) -> None:
     """What was accepted here is accepted by the load too: a run must not find out."""
-    classes = tuple(RequestClass(**c.model_dump()) for c in planned.classes)
-    LoadPlan(**planned.model_dump(exclude={"classes"}), classes=classes, start=0, samples="s", live="l")
+    load_plan(Path("run"), planned, start=0)
 
 
 @few

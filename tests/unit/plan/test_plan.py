@@ -107,7 +107,7 @@ def test_the_load_is_complete(tmp_path: Path) -> None:
         ("cold", 1.0, "raw {rand}"),
         ("bare", 1.0, None),
     ]
-    assert (load.rate, load.burstiness, load.duration, load.slo_latency) == (50.0, 0.5, 85.0, 2.0)
+    assert (load.rate, load.burstiness, load.duration, load.slo.latency) == (50.0, 0.5, 85.0, 2.0)
 
 
 def test_terms_are_read_back_from_json(tmp_path: Path) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from probes.live import WINDOW, LiveReader, LiveWriter
+from probes.live import BUCKETS, WINDOW, Live, LiveReader, LiveWriter, bucket_of, total
+from probes.slo import Slo
 from tests.unit.probes import oracle_server
 from tests.unit.probes.running_load import run
 
@@ -17,7 +20,7 @@ def test_counters_agree_with_the_samples(tmp_path: Path) -> None:
     with oracle_server.running() as oracle:
         start = time.monotonic_ns() + 50_000_000
         oracle.gate = start / 1e9 + 1.0
-        outcome = run(tmp_path, oracle.url("/stall"), rate=100.0, duration=1.5, slo_latency=0.3, start=start)
+        outcome = run(tmp_path, oracle.url("/stall"), rate=100.0, duration=1.5, slo=Slo(latency=0.3), start=start)
     live, rows = LiveReader(outcome.plan.live).read(), outcome.rows
     assert (live.state, live.start, live.window, live.in_flight, live.waiting) == ("ended", start, WINDOW, 0, 0)
 
@@ -41,9 +44,37 @@ def test_a_status_of_500_and_an_error_are_failed(tmp_path: Path) -> None:
 
 
 def test_an_end_behind_the_last_window_counts_in_the_last(tmp_path: Path) -> None:
-    writer = LiveWriter(tmp_path / "live", WINDOW, np.array([3, 0]), slo=None)
-    writer.ended(scheduled=WINDOW, end=9 * WINDOW, ok=True)
+    writer = LiveWriter(tmp_path / "live", WINDOW, np.array([3, 0]))
+    writer.ended(scheduled=WINDOW, end=9 * WINDOW, ok=True, good=True)
     assert LiveReader(tmp_path / "live").read().completed.tolist() == [0, 1]
+
+
+@given(st.integers(min_value=0, max_value=2**31 - 1))
+def test_a_latency_reads_back_to_a_sixteenth(latency: int) -> None:
+    counts = np.zeros((1, BUCKETS), np.int64)
+    counts[0, bucket_of(latency)] = 1
+    nothing = np.zeros(1, np.int64)
+    live = Live(0, WINDOW, 0, 0, "running", nothing, nothing, nothing, nothing, nothing, counts)
+    assert live.latency(0.99, 0, 1)[0] * 1e6 == pytest.approx(latency + 0.5, rel=1 / 16)
+
+
+def test_what_two_processes_say_adds_up(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        writer = LiveWriter(tmp_path / name, 0, np.array([2, 1]))
+        writer.ended(scheduled=5, end=WINDOW // 2, ok=True, good=name == "a")
+        writer.gauge(1, 2, "ended" if name == "a" else "running")
+    both = total([LiveReader(tmp_path / name).read() for name in ("a", "b")])
+    assert (both.scheduled.tolist(), both.ok.tolist(), both.good.tolist()) == ([4, 2], [2, 0], [1, 0])
+    assert (both.in_flight, both.waiting, both.state) == (2, 4, "running")
+    assert both.latency(0.5, 0, 2)[0] == pytest.approx(0.5, rel=1 / 16)
+    assert np.isnan(both.latency(0.5, 0, 2)[1])
+
+
+def test_counters_of_different_loads_do_not_add_up(tmp_path: Path) -> None:
+    for name, windows in (("a", 1), ("b", 2)):
+        LiveWriter(tmp_path / name, 0, np.zeros(windows, np.int64))
+    with pytest.raises(ValueError, match="one load"):
+        total([LiveReader(tmp_path / name).read() for name in ("a", "b")])
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:

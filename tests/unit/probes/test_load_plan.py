@@ -10,6 +10,7 @@ import pytest
 
 from probes.errors import PlanError
 from probes.plan import LoadPlan, RequestClass
+from probes.slo import Slo
 from probes.url import Url
 
 GIVEN: dict[str, Any] = {"url": "http://h/", "rate": 1.0, "duration": 1.0, "start": 0, "samples": "s", "live": "l"}
@@ -17,7 +18,7 @@ GIVEN: dict[str, Any] = {"url": "http://h/", "rate": 1.0, "duration": 1.0, "star
 
 def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     classes = (RequestClass(name="hot", weight=9, body="{}"), RequestClass(name="cold"))
-    plan = LoadPlan(**GIVEN, classes=classes, headers={"A": "b"}, process="gamma", burstiness=0.5, slo_latency=0.2)
+    plan = LoadPlan(**GIVEN, classes=classes, headers={"A": "b"}, process="gamma", burstiness=0.5, slo=Slo(latency=0.2))
     plan.write(tmp_path / "plan.json")
     assert LoadPlan.read(tmp_path / "plan.json") == plan
 

@@ -15,6 +15,7 @@ import pytest
 
 from probes.live import LiveReader
 from probes.plan import LoadPlan, RequestClass
+from probes.samples import ROW
 from tests.unit.probes import oracle_server
 from tests.unit.probes.oracle_server import Oracle
 from tests.unit.probes.running_load import Outcome, plan_for, read, run
@@ -124,7 +125,7 @@ def test_the_death_of_the_parent_stops_the_load(oracle: Oracle, tmp_path: Path) 
 def test_samples_that_can_not_be_written_end_the_load(oracle: Oracle, tmp_path: Path) -> None:
     plan = plan_for(tmp_path, oracle.url("/ok"), rate=2000.0, duration=30.0)
     limit = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); sys.argv = sys.argv[1:];"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, 80_000)); sys.argv = sys.argv[1:];"
     limit += "runpy.run_module('probes.load', run_name='__main__')"
     given = command(plan, tmp_path)
     process = subprocess.run(
@@ -133,7 +134,7 @@ def test_samples_that_can_not_be_written_end_the_load(oracle: Oracle, tmp_path: 
     assert process.returncode == 1
     assert process.stderr.count("\n") == 1
     assert "File too large" in process.stderr
-    assert (Path(plan.samples).stat().st_size - 4096) % 48 == 0
+    assert (Path(plan.samples).stat().st_size - 4096) % ROW.size == 0
 
 
 @pytest.mark.parametrize("broken", ['{"url": "http://x/"}', "not json", '{"url": "http://x/", "tmeout": 3}'])
