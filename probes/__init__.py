@@ -8,12 +8,17 @@ Usable on its own, and nothing here imports `chaos`. One run is one process, `py
     request    a class of requests as bytes
     timer      waking at absolute times; timeouts of equal length
     wire       one HTTP/1.1 connection, and what can go wrong with it (`errors` names it)
-    open_loop  arrivals meet connections: the hot path
+    streams    a connection whose answers are streamed chat completions (`sse`, `completion`)
+    httpx_channel   HTTP/2, by httpx
+    open_loop  arrivals meet channels: the hot path
     samples    every request as a row of fixed width, every chunk of a stream as a time
     slo        when an answer is good
-    merge      the files of processes that shared a load made one
     live       counters per second in shared memory, for who watches while it runs
+    generator  what the load itself used of its machine
     load       the process around all this: signals, its owner's death, exit status
+    merge      the files of processes that shared a load made one
+
+`transport` gives the same connections to httpx: `httpx.AsyncClient(transport=WireTransport())`.
 
 The load is an open loop: requests are sent when the schedule says so, whether or not earlier ones were answered, and
 latency counts from the scheduled instant. A target that stalls therefore shows as late answers, never as fewer

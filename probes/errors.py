@@ -46,5 +46,12 @@ class ErrorKind(IntEnum):
     CONNECTION_LOST = 14
     """The kernel gave up on an open connection: host unreachable, no acknowledgement for too long."""
 
+    TOO_LARGE = 15
+    """The answer was longer than `response_limit`, and was cut off there."""
+    FIRST_BYTE_TIMEOUT = 16
+    """Nothing of the answer came within `first_byte_timeout` of `sent`."""
+    STREAM_INCOMPLETE = 17
+    """A streamed answer ended with neither a finish reason nor `[DONE]`, or with an error in place of a token."""
+
 
 NAMES: tuple[str, ...] = tuple(kind.name.lower() for kind in ErrorKind)

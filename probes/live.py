@@ -6,13 +6,13 @@ sees half a number, but two cells may be one request apart.
 Layout, in signed 64-bit cells of the machine's byte order:
 
     0 magic   1 start (ns)   2 window (ns)   3 windows   4 in flight   5 waiting (due, not sent)   6 state   7 unused
-    8 + (5 + BUCKETS) i   for window i:  scheduled  ok  good  failed  completed  and BUCKETS counts of latencies
+    8 + (5 + BUCKETS) i   for window i:  scheduled  ok  good  failed  completed, and BUCKETS latencies
 
 `scheduled ok good failed` belong to the window of the *scheduled* time, so ok / scheduled is a ratio without arrival
 noise; `scheduled` is the plan's and stands from the start, ahead of time. `completed` counts the ok ones in the window
 in which they *ended*: the rate of requests an operator sees. ok: a complete answer with status 200 to 399. good: ok,
 and within the SLO (`slo`). failed: everything else that has an outcome. The latencies are of the completed ones, from
-the scheduled instant, in buckets of an eighth of an octave of microseconds, so a quantile is right to 1/16.
+the scheduled instant, counted by `histogram`.
 
 Several processes that share one load have a file each; `total` adds what they say.
 """
@@ -28,34 +28,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from probes.histogram import BUCKETS, bucket_of, quantile
+
 MAGIC = int.from_bytes(b"gdlive1\0", "little")
 WINDOW = 1_000_000_000
-BUCKETS = 232  # up to 2^31 us, 36 min
 _HEADER, _COUNTS, _CELL = 8, 5, 8
 _FIELDS = _COUNTS + BUCKETS
 _IN_FLIGHT, _WAITING, _STATE = 4, 5, 6
 _SCHEDULED, _OK, _GOOD, _FAILED, _COMPLETED = range(_COUNTS)
 State = Literal["ready", "running", "ended"]
 _STATES: tuple[State, ...] = ("ready", "running", "ended")
-
-
-def bucket_of(latency: int) -> int:
-    """Return the bucket of a latency in us: below 8 its own, above that one of eight for each power of two."""
-    if latency < 8:
-        return max(latency, 0)
-    power = latency.bit_length()
-    return min((power - 3) << 3 | latency >> (power - 4) & 7, BUCKETS - 1)
-
-
-def _middle(bucket: int) -> float:
-    """Return the latency in s in the middle of a bucket."""
-    if bucket < 8:
-        return (bucket + 0.5) / 1e6
-    width = 1 << (bucket >> 3) - 1
-    return ((8 + (bucket & 7)) * width + width / 2) / 1e6
-
-
-_MIDDLES = np.array([_middle(bucket) for bucket in range(BUCKETS)])
 
 
 class LiveWriter:
@@ -112,12 +94,9 @@ class Live:
     completed: NDArray[np.int64]
     latencies: NDArray[np.int64]
 
-    def latency(self, quantile: float, first: int, last: int) -> NDArray[np.float64]:
+    def latency(self, share: float, first: int, last: int) -> NDArray[np.float64]:
         """Return a quantile of the latencies (s) that ended in each window of [first, last); nan where none did."""
-        counts = self.latencies[first:last].cumsum(axis=1)
-        totals = counts[:, -1]
-        found = (counts < np.ceil(quantile * totals)[:, None]).sum(axis=1)
-        return np.where(totals > 0, _MIDDLES[np.minimum(found, BUCKETS - 1)], np.nan)
+        return quantile(self.latencies[first:last], share)
 
 
 def total(parts: Sequence[Live]) -> Live:

@@ -17,24 +17,28 @@ import gc
 import os
 import resource
 import signal
+import ssl
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
 import uvloop
 
+from probes.channels import channel_maker
 from probes.errors import PlanError
+from probes.generator import GeneratorMonitor
 from probes.live import WINDOW, LiveWriter
 from probes.open_loop import OpenLoop
 from probes.plan import LoadPlan
 from probes.request import encoder
-from probes.samples import SampleFile
+from probes.samples import ChunkFile, SampleFile
 from probes.schedule import Schedule, arrivals, assign_classes
 from probes.url import Url
-from probes.wire import Endpoint
+from probes.wire import tls_context
 
 _OTHER_FILES = 64  # descriptors this process needs beside its connections
 _STDIN = 0
@@ -46,36 +50,74 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("plan", type=Path, metavar="PLAN.json", help="what probes.plan.LoadPlan.write wrote")
     path = parser.parse_args(argv).plan
     try:
-        plan = LoadPlan.read(path)
-        _allow_files(plan.connections + _OTHER_FILES)
-        schedule = _schedule(plan)
-        live = _live(plan, schedule)
-        samples = SampleFile(Path(plan.samples), [kind.name for kind in plan.classes], plan.worker)
+        load = _Load.prepare(path)
     except (PlanError, OSError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     try:
-        return _run(plan, schedule, samples, live)
+        return load.run()
     except OSError as error:
         parser.exit(1, f"{parser.prog}: the load ended early: {error}\n")
 
 
-def _run(plan: LoadPlan, schedule: Schedule, samples: SampleFile, live: LiveWriter) -> int:
-    """Run the load; the samples are closed whatever happens."""
+@dataclass(frozen=True)
+class _Load:
+    """All that one load needs, with its files open."""
+
+    plan: LoadPlan
+    schedule: Schedule
+    tls: ssl.SSLContext | None
+    samples: SampleFile
+    chunks: ChunkFile | None
+    live: LiveWriter
+
+    @classmethod
+    def prepare(cls, path: Path) -> _Load:
+        """Read the plan and open the files. Raises PlanError, and OSError for a file that can't be had."""
+        plan = LoadPlan.read(path)
+        _allow_files(plan.connections + _OTHER_FILES)
+        schedule = _schedule(plan)
+        tls = tls_context(plan.ca, plan.certificate, plan.key) if Url.parse(plan.url).tls else None
+        with ExitStack() as opened:
+            samples = SampleFile(Path(plan.samples), [kind.name for kind in plan.classes], plan.worker)
+            opened.callback(samples.close)
+            chunks = ChunkFile(Path(plan.chunks)) if plan.stream and plan.chunks else None
+            if chunks:
+                opened.callback(chunks.close)
+            load = cls(plan, schedule, tls, samples, chunks, _live(plan, schedule))
+            opened.pop_all()
+        return load
+
+    def run(self) -> int:
+        """Run the load and return the exit status; the files are closed whatever happens."""
+        with ExitStack() as opened:
+            opened.callback(self.samples.close)
+            if self.chunks:
+                opened.callback(self.chunks.close)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                taken = runner.run(self._send())
+        return 0 if self.samples.rows == taken else 1
+
+    async def _send(self) -> int:
+        """Return how many arrivals were taken from the schedule."""
+        plan = self.plan
+        async with channel_maker(plan, self.tls) as make_channel:
+            encoders = [encoder(plan, kind) for kind in plan.classes]
+            load = OpenLoop(plan, self.schedule, make_channel, encoders, self.samples, self.chunks, self.live)
+            with _stopping_when_told(load.stop), _no_collections(), _watched(plan, load):
+                await load.run()
+        return load.taken
+
+
+@contextmanager
+def _watched(plan: LoadPlan, load: OpenLoop) -> Iterator[None]:
+    """Write what this process used of its machine, where that is asked for."""
+    monitor = GeneratorMonitor(asyncio.get_running_loop())
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            taken = runner.run(_load(plan, schedule, samples, live))
+        yield
     finally:
-        samples.close()
-    return 0 if samples.rows == taken else 1
-
-
-async def _load(plan: LoadPlan, schedule: Schedule, samples: SampleFile, live: LiveWriter) -> int:
-    """Return how many arrivals were taken from the schedule."""
-    endpoint = Endpoint.of(Url.parse(plan.url))
-    load = OpenLoop(plan, schedule, endpoint, [encoder(plan, kind) for kind in plan.classes], samples, live)
-    with _stopping_when_told(load.stop), _no_collections():
-        await load.run()
-    return load.taken
+        monitor.close()
+        if plan.statistics is not None:
+            monitor.write(Path(plan.statistics), "httpx" if plan.http2 else "wire", load.opened)
 
 
 def _schedule(plan: LoadPlan) -> Schedule:

@@ -1,7 +1,7 @@
 """Where arrivals meet connections: the hot path of the load.
 
-Takes a schedule, the encoders of the classes and an endpoint; gives every arrival that falls due to `samples` and
-`live` exactly once.
+Takes a schedule, the encoders of the classes and what makes a channel (a connection of `wire` or `streams`, or one of
+httpx); gives every arrival that falls due to `samples`, `chunks` and `live` exactly once.
 
 Arrivals are sent in the order of the schedule. One that falls due takes the idle connection used last, or a new one up
 to the limit. With none to be had it stays at the head of the schedule and the next connection that comes free takes
@@ -14,18 +14,17 @@ a refused connection costs exactly one request, and a half-dead target can't hid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic_ns
-from typing import Any
+from typing import Any, Protocol
 
 from probes.errors import ErrorKind
 from probes.live import LiveWriter, State
 from probes.plan import LoadPlan
 from probes.request import Encoder
-from probes.samples import SampleFile
+from probes.samples import ChunkFile, SampleFile
 from probes.schedule import Arrival, Schedule
 from probes.timer import NS, AbsoluteTimer, Deadlines
-from probes.wire import Connection, Endpoint
 
 _BATCH = 16  # sends in a row before the loop reads answers again
 _AHEAD = 8  # connections opened before the first arrival...
@@ -33,31 +32,80 @@ _AHEAD_BY = NS  # ...this long before it
 _TICK = 0.1  # s between flushes of the samples
 
 
+class Channel(Protocol):
+    """What carries one request at a time; `wire.Connection` says what each attribute and call means."""
+
+    token: Any
+    sent: int
+    first: int
+    end: int
+    received: int
+    status: int
+    first_token: int
+    tokens: int
+    chunks: Sequence[int]
+
+    @property
+    def opened(self) -> bool:
+        """Whether connecting is over, well or badly."""
+
+    def open(self) -> None:
+        """Begin to connect."""
+
+    def send(self, request: bytes, token: object, now: int) -> None:
+        """Send one request."""
+
+    def give_up(self, error: ErrorKind) -> None:
+        """End the request it holds, if any, and close."""
+
+
+class ChannelOwner(Protocol):
+    """Who is told what becomes of channels; `wire.Owner` for any of them."""
+
+    def idle(self, connection: Channel) -> None:
+        """Take note that it can be given a request."""
+
+    def ended(self, connection: Channel, error: ErrorKind) -> None:
+        """Read the outcome of its request."""
+
+    def closed(self, connection: Channel) -> None:
+        """Take note that it is gone."""
+
+
 class OpenLoop:
-    """One load, once: make it inside a running event loop, then `await run()`."""
+    """One load, once: make it inside a running event loop, then `await run()`.
+
+    `opened` counts the channels. `chunks` may be None where nothing is streamed.
+    """
 
     def __init__(
         self,
         plan: LoadPlan,
         schedule: Schedule,
-        endpoint: Endpoint,
+        make_channel: Callable[[ChannelOwner], Channel],
         encoders: Sequence[Encoder],
         samples: SampleFile,
+        chunks: ChunkFile | None,
         live: LiveWriter,
     ) -> None:
-        self._plan, self._schedule, self._endpoint, self._encoders = plan, schedule, endpoint, encoders
-        self._samples, self._live = samples, live
+        self._plan, self._schedule, self._make_channel, self._encoders = plan, schedule, make_channel, encoders
+        self._samples, self._chunks, self._live = samples, chunks, live
+        self._slo = plan.slo
+        self.opened = 0
         self._arrivals = iter(schedule)
         self._next: Arrival | None = next(self._arrivals, None)
-        self._idle: dict[Connection, None] = {}
+        self._idle: dict[Channel, None] = {}
         self._open = 0
         self._saturated = False
         self._last_sent = 0
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._timer = AbsoluteTimer(self._loop, self._send_due)
-        self._in_flight = Deadlines[Connection](self._loop, plan.timeout, _time_out)
-        self._connecting = Deadlines[Connection](self._loop, plan.connect_timeout, _time_out_connecting)
+        self._in_flight = Deadlines[Channel](self._loop, plan.timeout, _time_out)
+        limit = plan.timeout if plan.first_byte_timeout is None else plan.first_byte_timeout
+        self._unanswered = Deadlines[Channel](self._loop, limit, _time_out_unanswered)
+        self._watches_first_byte = plan.first_byte_timeout is not None
+        self._connecting = Deadlines[Channel](self._loop, plan.connect_timeout, _time_out_connecting)
 
     async def run(self) -> None:
         """Send, wait for the answers, and return when every arrival that fell due is accounted for.
@@ -104,47 +152,54 @@ class OpenLoop:
         if self._next is not None:
             self._timer.arm(self._next[1])
 
-    def _connection(self) -> Connection | None:
+    def _connection(self) -> Channel | None:
         """Return the idle connection used last, or a new one; None when all that may be open are busy."""
         if self._idle:
             return self._idle.popitem()[0]
         return self._new_connection() if self._open < self._plan.connections else None
 
-    def _new_connection(self) -> Connection:
-        connection = Connection(self._endpoint, self, head_only=self._plan.method == "HEAD")
+    def _new_connection(self) -> Channel:
+        connection = self._make_channel(self)
         self._open += 1
+        self.opened += 1
         self._connecting.add(connection, monotonic_ns())
         connection.open()
         return connection
 
-    def _send(self, connection: Connection, arrival: Arrival) -> None:
+    def _send(self, connection: Channel, arrival: Arrival) -> None:
         request = self._encoders[arrival[2]](arrival[0])
         self._last_sent = now = monotonic_ns()
         self._in_flight.add(connection, now)
+        if self._watches_first_byte:
+            self._unanswered.add(connection, now)
         connection.send(request, arrival, now)
 
     # --- what connections report (wire.Owner) -------------------------------------------------------------------------
 
-    def idle(self, connection: Connection) -> None:
+    def idle(self, connection: Channel) -> None:
         """Keep the connection, or use it at once for an arrival that waits."""
         self._idle[connection] = None
         if self._saturated:
             self._send_due()
 
-    def ended(self, connection: Connection, error: ErrorKind) -> None:
+    def ended(self, connection: Channel, error: ErrorKind) -> None:
         """Record the outcome of one request."""
         self._in_flight.discard(connection)
-        status, end = connection.status, connection.end
+        self._unanswered.discard(connection)
+        status, end, first_token, tokens = connection.status, connection.end, connection.first_token, connection.tokens
         _, scheduled, klass = connection.token
+        if self._chunks is not None:
+            self._chunks.append(connection.chunks)
         self._samples.append(
-            scheduled, connection.sent, connection.first, end, connection.received, status, klass, error
-        )
+            scheduled, connection.sent, connection.first, end, connection.received, status, klass, error, first_token,
+            tokens, len(connection.chunks),
+        )  # fmt: skip
         ok = error == 0 and 200 <= status < 400
-        self._live.ended(scheduled, end, ok, ok and self._plan.slo.met(scheduled, end, 0, 0))
+        self._live.ended(scheduled, end, ok, ok and self._slo.met(scheduled, end, first_token, tokens))
         if self._next is None:
             self._check_done()
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Channel) -> None:
         """Forget the connection; an arrival that waits may open another."""
         self._idle.pop(connection, None)
         self._open -= 1
@@ -164,10 +219,14 @@ class OpenLoop:
         """Show the gauges and pass the samples on, until the end."""
         if self._done.done():
             return
+        if self._chunks is not None:
+            self._chunks.flush()
         self._samples.flush()
         self._show("running" if monotonic_ns() >= self._plan.start else "ready")
         try:
             self._samples.check()
+            if self._chunks is not None:
+                self._chunks.check()
         except OSError as error:
             self._done.set_exception(error)
         self._loop.call_later(_TICK, self._tick)
@@ -204,6 +263,7 @@ class OpenLoop:
         for connection in list(self._idle):
             connection.give_up(ErrorKind.CANCELLED)
         self._in_flight.close()
+        self._unanswered.close()
         self._connecting.close()
         self._show("ended")
 
@@ -216,10 +276,15 @@ class OpenLoop:
             self._next = next(self._arrivals, None)
 
 
-def _time_out(connection: Connection) -> None:
+def _time_out(connection: Channel) -> None:
     connection.give_up(ErrorKind.TIMEOUT if connection.opened else ErrorKind.CONNECT_TIMEOUT)
 
 
-def _time_out_connecting(connection: Connection) -> None:
+def _time_out_unanswered(connection: Channel) -> None:
+    if not connection.first:
+        connection.give_up(ErrorKind.FIRST_BYTE_TIMEOUT)
+
+
+def _time_out_connecting(connection: Channel) -> None:
     if not connection.opened:
         connection.give_up(ErrorKind.CONNECT_TIMEOUT)

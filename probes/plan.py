@@ -185,8 +185,6 @@ def _check_together(plan: LoadPlan) -> None:
         raise PlanError("key: there is no certificate to go with it; give certificate too")
     if plan.stream and plan.chunks is None:
         raise PlanError("chunks: a load of streams needs the path of a file for the times of its chunks")
-    if plan.stream and plan.http2:
-        raise PlanError("http2: streams are measured over HTTP/1.1 only; leave one of stream and http2 out")
 
 
 def _check_whole(name: str, value: object, least: int) -> None:

@@ -22,14 +22,17 @@ import re
 import socket
 import ssl
 import struct
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import httptools
 
-from probes.errors import ErrorKind
-from probes.url import Url
+from probes.errors import ErrorKind, PlanError
+
+T = TypeVar("T")
 
 _FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
 _LOCAL = {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -54,24 +57,58 @@ class Owner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where connections go: a host name or an address of either family, a port, and TLS or not."""
+    """Where connections go: a host name or an address of either family and a port, or a unix socket; TLS or not.
+
+    `server_name` is what a certificate is verified for and the server is told (SNI), in place of the host.
+    """
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+    unix_socket: str | None = None
+    server_name: str | None = None
 
-    @classmethod
-    def of(cls, url: Url) -> Endpoint:
-        """Return the endpoint of a URL; https is verified against the system's (or SSL_CERT_FILE's) authorities."""
-        if not url.tls:
-            return cls(url.host, url.port)
-        context = ssl.create_default_context()
-        context.set_alpn_protocols(["http/1.1"])
-        return cls(url.host, url.port, context)
+    async def connect(self, protocol: asyncio.Protocol) -> None:
+        """Open a connection for a protocol. Raises OSError, UnicodeError (a host name that IDNA can't encode)."""
+        loop = asyncio.get_running_loop()
+        name = (self.server_name or self.host) if self.tls else None
+        if self.unix_socket is not None:
+            await loop.create_unix_connection(lambda: protocol, self.unix_socket, ssl=self.tls, server_hostname=name)
+        else:
+            await loop.create_connection(lambda: protocol, self.host, self.port, ssl=self.tls, server_hostname=name)
+
+
+def tls_context(ca: str | None = None, certificate: str | None = None, key: str | None = None) -> ssl.SSLContext:
+    """Return a context that verifies https and speaks HTTP/1.1. Raises PlanError for files that can't be used.
+
+    Verified against `ca`, or the system's (or SSL_CERT_FILE's) authorities. All are paths of PEM files; `key` is not
+    needed where it stands in the same file as the certificate.
+    """
+    context = _reading("ca", ca, lambda: ssl.create_default_context(cafile=ca))
+    context.set_alpn_protocols(["http/1.1"])
+    if certificate is not None:
+        _reading("certificate", certificate, lambda: context.load_cert_chain(certificate, key, _no_passphrase))
+    return context
+
+
+def _reading(what: str, path: str | None, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except (OSError, ValueError) as error:  # an ssl.SSLError is an OSError
+        raise PlanError(f"{what}: {path!r} can't be used: {error}; give the path of a PEM file") from error
+
+
+def _no_passphrase() -> str:
+    """Refuse, where OpenSSL would ask on the terminal."""
+    raise ValueError("its key has a passphrase")
 
 
 class Connection(asyncio.Protocol):
-    """One connection, from before it is opened until it is gone. `token` is the owner's, for the request it holds."""
+    """One connection, from before it is opened until it is gone. `token` is the owner's, for the request it holds.
+
+    `first_token`, `tokens` and `chunks` stay empty here; `streams` fills them. `cause` is the exception behind an
+    error, where there is one.
+    """
 
     __slots__ = (
         "_complete",
@@ -79,25 +116,33 @@ class Connection(asyncio.Protocol):
         "_endpoint",
         "_gone",
         "_head",
-        "_head_only",
         "_in_head",
         "_keep",
         "_kept_alive",
+        "_limit",
         "_owner",
         "_parser",
         "_request",
         "_transport",
+        "cause",
+        "chunks",
         "end",
         "first",
+        "first_token",
+        "head_only",
         "received",
         "sent",
         "status",
         "token",
+        "tokens",
     )
 
-    def __init__(self, endpoint: Endpoint, owner: Owner, *, head_only: bool = False) -> None:
-        """`head_only`: requests are HEAD, whose answers have no body whatever their Content-Length says."""
-        self._endpoint, self._owner, self._head_only = endpoint, owner, head_only
+    def __init__(self, endpoint: Endpoint, owner: Owner, *, head_only: bool = False, limit: int = sys.maxsize) -> None:
+        """`head_only`: requests are HEAD, whose answers have no body whatever their Content-Length says.
+
+        `limit`: the most bytes of an answer, head included.
+        """
+        self._endpoint, self._owner, self.head_only, self._limit = endpoint, owner, head_only, limit
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._parser: httptools.HttpResponseParser | None = None
@@ -105,7 +150,9 @@ class Connection(asyncio.Protocol):
         self._kept_alive = self._complete = self._keep = self._in_head = self._gone = False
         self._head = b""
         self.token: Any = None
-        self.sent = self.first = self.end = self.received = self.status = 0
+        self.sent = self.first = self.end = self.received = self.status = self.first_token = self.tokens = 0
+        self.chunks: Sequence[int] = ()
+        self.cause: BaseException | None = None
 
     # --- what the owner calls -----------------------------------------------------------------------------------------
 
@@ -140,14 +187,11 @@ class Connection(asyncio.Protocol):
     # --- connecting ---------------------------------------------------------------------------------------------------
 
     async def _connect(self) -> None:
-        endpoint, loop = self._endpoint, asyncio.get_running_loop()
-        name = endpoint.host if endpoint.tls else None
         try:
-            await loop.create_connection(
-                lambda: self, endpoint.host, endpoint.port, ssl=endpoint.tls, server_hostname=name
-            )
+            await self._endpoint.connect(self)
         except (OSError, UnicodeError, asyncio.CancelledError) as error:
-            self._not_connected(_why_not_connected(error))
+            self.cause = error.with_traceback(None)  # whose frames would hold this connection in a cycle
+            self._not_connected(why_not_connected(error))
         self._connecting = None
 
     def _not_connected(self, error: ErrorKind) -> None:
@@ -189,13 +233,14 @@ class Connection(asyncio.Protocol):
         if self._complete:  # what came behind a complete answer spoils the connection, not the answer
             self._finish(now, keep=clean and self._keep)
         elif not clean:
-            self._end(ErrorKind.MALFORMED, now)
-            self._abort()
+            self._break_off(ErrorKind.MALFORMED, now)
+        elif self.received > self._limit:
+            self._break_off(ErrorKind.TOO_LARGE, now)
 
     def on_headers_complete(self) -> None:
         """Stop keeping the head (httptools calls this)."""
         self._in_head = False
-        if self._head_only:
+        if self.head_only:
             self.on_message_complete()
 
     def on_message_complete(self) -> None:
@@ -206,17 +251,25 @@ class Connection(asyncio.Protocol):
             self._in_head, self._head = True, self._head.partition(b"\r\n\r\n")[2]
         elif not self._complete:
             self._complete, self.status, self._keep = True, status, parser.should_keep_alive()
-        elif not self._head_only:  # a second answer to one request
+        elif not self.head_only:  # a second answer to one request
             self._keep = False
 
     def _finish(self, now: int, keep: bool) -> None:
-        self._end(ErrorKind.OK, now)
+        self._end(self.complete(), now)
         if not keep:
             self._abort()
             return
-        if self._head_only:  # its parser still waits for the body that a HEAD does not have
+        if self.head_only:  # its parser still waits for the body that a HEAD does not have
             self._parser = httptools.HttpResponseParser(self)
         self._owner.idle(self)
+
+    def complete(self) -> ErrorKind:
+        """Return what an answer that is framed completely comes to; whoever reads bodies may know better."""
+        return ErrorKind.OK
+
+    def _break_off(self, error: ErrorKind, now: int) -> None:
+        self._end(error, now)
+        self._abort()
 
     def _end(self, error: ErrorKind, now: int) -> None:
         """Report the outcome of the request it holds, if it holds one."""
@@ -236,13 +289,14 @@ class Connection(asyncio.Protocol):
     def _end_at_eof(self, now: int) -> None:
         if self.first and not self._in_head and not _FRAMED.search(self._head.partition(b"\r\n\r\n")[0]):
             self.status = cast("httptools.HttpResponseParser", self._parser).get_status_code()
-            self._end(ErrorKind.OK, now)
+            self._end(self.complete(), now)
         else:
             self._end(self._why_closed(ErrorKind.CLOSED_EARLY), now)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report what is still out, and let go of everything: with the collector off, a cycle would stay for good."""
         if self.token is not None:
+            self.cause = exc
             self._end(self._why_closed(_why_lost(exc)), monotonic_ns())
         self._retire()
         self._transport = self._parser = None
@@ -266,7 +320,7 @@ class Connection(asyncio.Protocol):
             self._owner.closed(self)
 
 
-def _why_not_connected(error: BaseException) -> ErrorKind:
+def why_not_connected(error: BaseException) -> ErrorKind:
     """Return the kind of a connection attempt that failed; the first match counts."""
     kinds: tuple[tuple[type[BaseException], ErrorKind], ...] = (
         (asyncio.CancelledError, ErrorKind.CANCELLED),

@@ -182,8 +182,6 @@ class Load(Spec):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        if self.stream and self.http2:
-            raise ValueError("streams are measured over HTTP/1.1 only; leave one of stream and http2 out")
         if self.slo and (self.slo.ttft or self.slo.tpot) and not self.stream:
             raise ValueError("slo: ttft and tpot are of streamed answers; add stream: true")
         return self

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from probes.live import BUCKETS, WINDOW, Live, LiveReader, LiveWriter, bucket_of, total
+from probes.live import WINDOW, LiveReader, LiveWriter, total
 from probes.slo import Slo
 from tests.unit.probes import oracle_server
 from tests.unit.probes.running_load import run
@@ -47,15 +45,6 @@ def test_an_end_behind_the_last_window_counts_in_the_last(tmp_path: Path) -> Non
     writer = LiveWriter(tmp_path / "live", WINDOW, np.array([3, 0]))
     writer.ended(scheduled=WINDOW, end=9 * WINDOW, ok=True, good=True)
     assert LiveReader(tmp_path / "live").read().completed.tolist() == [0, 1]
-
-
-@given(st.integers(min_value=0, max_value=2**31 - 1))
-def test_a_latency_reads_back_to_a_sixteenth(latency: int) -> None:
-    counts = np.zeros((1, BUCKETS), np.int64)
-    counts[0, bucket_of(latency)] = 1
-    nothing = np.zeros(1, np.int64)
-    live = Live(0, WINDOW, 0, 0, "running", nothing, nothing, nothing, nothing, nothing, counts)
-    assert live.latency(0.99, 0, 1)[0] * 1e6 == pytest.approx(latency + 0.5, rel=1 / 16)
 
 
 def test_what_two_processes_say_adds_up(tmp_path: Path) -> None:
