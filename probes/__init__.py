@@ -18,7 +18,7 @@ Usable on its own, and nothing here imports `chaos`. One run is one process, `py
     load       the process around all this: signals, its owner's death, exit status
     merge      the files of processes that shared a load made one
 
-`transport` gives the same connections to httpx: `httpx.AsyncClient(transport=WireTransport())`.
+`transport` gives the same connections to httpx: `httpx.AsyncClient(transport=WireTransport())` (`pool`, `exchange`).
 
 The load is an open loop: requests are sent when the schedule says so, whether or not earlier ones were answered, and
 latency counts from the scheduled instant. A target that stalls therefore shows as late answers, never as fewer

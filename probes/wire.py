@@ -184,6 +184,10 @@ class Connection(asyncio.Protocol):
         """Whether connecting is over, well or badly."""
         return self._gone or self._transport is not None
 
+    def extra(self, name: str) -> Any:
+        """Return what asyncio knows of an open connection (BaseTransport.get_extra_info); None of one that is not."""
+        return None if self._transport is None else self._transport.get_extra_info(name)
+
     # --- connecting ---------------------------------------------------------------------------------------------------
 
     async def _connect(self) -> None:
