@@ -30,9 +30,10 @@ from probes.errors import PlanError
 from probes.live import WINDOW, LiveWriter
 from probes.open_loop import OpenLoop
 from probes.plan import LoadPlan
-from probes.request import encoder
+from probes.request import Encoder, encoder
 from probes.samples import SampleFile
-from probes.schedule import Schedule, arrivals, assign_classes
+from probes.schedule import Arrivals, Renewals, Schedule
+from probes.trace import Replay
 from probes.url import Url
 from probes.wire import Endpoint
 
@@ -49,45 +50,52 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = LoadPlan.read(path)
         _allow_files(plan.connections + _OTHER_FILES)
         schedule = _schedule(plan)
+        encoders = [encoder(plan, kind) for kind in plan.classes]
         live = _live(plan, schedule)
         samples = SampleFile(Path(plan.samples), [kind.name for kind in plan.classes], plan.worker)
     except (PlanError, OSError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     try:
-        return _run(plan, schedule, samples, live)
+        return _run(plan, schedule, encoders, samples, live)
     except OSError as error:
         parser.exit(1, f"{parser.prog}: the load ended early: {error}\n")
 
 
-def _run(plan: LoadPlan, schedule: Schedule, samples: SampleFile, live: LiveWriter) -> int:
+def _run(plan: LoadPlan, schedule: Schedule, encoders: Sequence[Encoder], samples: SampleFile, live: LiveWriter) -> int:
     """Run the load; the samples are closed whatever happens."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            taken = runner.run(_load(plan, schedule, samples, live))
+            taken = runner.run(_load(plan, schedule, encoders, samples, live))
     finally:
         samples.close()
     return 0 if samples.rows == taken else 1
 
 
-async def _load(plan: LoadPlan, schedule: Schedule, samples: SampleFile, live: LiveWriter) -> int:
+async def _load(
+    plan: LoadPlan, schedule: Schedule, encoders: Sequence[Encoder], samples: SampleFile, live: LiveWriter
+) -> int:
     """Return how many arrivals were taken from the schedule."""
     endpoint = Endpoint.of(Url.parse(plan.url))
-    load = OpenLoop(plan, schedule, endpoint, [encoder(plan, kind) for kind in plan.classes], samples, live)
+    load = OpenLoop(plan, schedule, endpoint, encoders, samples, live)
     with _stopping_when_told(load.stop), _no_collections():
         await load.run()
     return load.taken
 
 
 def _schedule(plan: LoadPlan) -> Schedule:
-    offsets = arrivals(plan.process, plan.rate, plan.duration, plan.seed, plan.burstiness)
+    """Return what this process is to send. Raises PlanError for a trace that is wrong."""
+    if plan.trace is not None:
+        source: Arrivals = Replay.of(plan.trace, plan.fit, plan.rate, plan.duration, plan.seed)
+    else:
+        source = Renewals.of(plan.process, plan.burstiness, plan.profile, plan.duration, plan.seed)
     weights = [kind.weight for kind in plan.classes]
-    return Schedule(plan.start + offsets, assign_classes(len(offsets), weights, plan.seed))
+    return Schedule(source, plan.start, weights, plan.seed, plan.worker, plan.workers)
 
 
 def _live(plan: LoadPlan, schedule: Schedule) -> LiveWriter:
     """Make the counters, with a window for every second in which an answer may come."""
     windows = ceil(plan.duration + 2 * plan.drain_or_timeout) + 1
-    return LiveWriter(Path(plan.live), plan.start, schedule.per_window(plan.start, WINDOW, windows))
+    return LiveWriter(Path(plan.live), plan.start, schedule.per_window(WINDOW, windows))
 
 
 def _allow_files(needed: int) -> None:
