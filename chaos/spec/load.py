@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from chaos.spec.fields import Count, NotEmpty, PositiveDuration, PositiveNumber, PositiveRate, PositiveSize, Spec, Text
+from chaos.spec.arrivals import Arrivals
+from chaos.spec.fields import Count, LocalFile, NotEmpty, PositiveDuration, PositiveNumber, PositiveSize, Spec, Text
+from chaos.spec.places import Path
 from chaos.units import show_seconds
 
 _PLACEHOLDER = re.compile(r"\{([\w.-]+)\}")
@@ -60,9 +62,13 @@ class LoadClass(Spec):
     weight: PositiveNumber = 1.0
     """The share of this class is its weight by the sum of all weights."""
     json_: Any = Field(default=None, alias="json")
-    """The body, sent as JSON. `{seq}` becomes the number of the request, `{rand}` a random one."""
+    """The body, sent as JSON. `{seq}` becomes the number of the request, `{rand}` a random one, `{prompt}` a line of
+    `prompts`; with a trace, `{context_tokens}` and `{generated_tokens}` its numbers (a string of nothing else becomes a
+    number: `max_tokens: "{generated_tokens}"`), and `{context}` that many words as a stand-in for tokens."""
     body: Annotated[str, StringConstraints(strict=True, min_length=1)] | None = None
-    """The body, sent as it stands but for `{seq}` and `{rand}`."""
+    """The body, sent as it stands but for the same placeholders."""
+    prompts: LocalFile | None = None
+    """A file with one prompt a line, relative to the experiment's; in place of the load's."""
 
     @model_validator(mode="after")
     def _has_one_body(self) -> Self:
@@ -74,25 +80,6 @@ class LoadClass(Spec):
     def has_json(self) -> bool:
         """Whether the body is JSON."""
         return "json_" in self.model_fields_set
-
-
-class Arrivals(Spec):
-    """When requests are sent: an open loop, whatever the answers do."""
-
-    process: Literal["constant", "poisson", "gamma"] = "poisson"
-    """constant: evenly paced; poisson: independent arrivals; gamma: bursts, set by burstiness."""
-    rate: PositiveRate
-    """Requests per second on the average, like "200/s"."""
-    burstiness: PositiveNumber = 1.0
-    """The shape of the gamma gaps: 1 is poisson, less is burstier (variance-to-mean 1/burstiness)."""
-
-    @field_validator("burstiness")
-    @classmethod
-    def _is_gamma(cls, value: float, info: ValidationInfo) -> float:
-        process = info.data.get("process", "gamma")
-        if process != "gamma":
-            raise ValueError(f"burstiness belongs to process gamma; found process {process}")
-        return value
 
 
 class Slo(Spec):
@@ -142,6 +129,8 @@ class Load(Spec):
     """The mix of requests."""
     arrivals: Arrivals
     """When requests are sent."""
+    prompts: LocalFile | None = None
+    """A file with one prompt a line, relative to the experiment's: they are shuffled and taken in turn."""
     timeout: PositiveDuration = 10.0
     """A request without a complete answer by then is given up."""
     connect_timeout: PositiveDuration = 3.0
@@ -192,6 +181,40 @@ class Load(Spec):
         if bodies and "method" not in self.model_fields_set:
             raise ValueError("the classes have bodies and no method is given; write method: POST")
         return self
+
+    def mistakes(self, duration: float) -> Iterator[tuple[Path, str]]:
+        """Yield what a load of `duration` s would find wrong, each with the path it stands at."""
+        from probes.errors import PlanError
+        from probes.template import read_prompts, unfilled
+
+        yield from ((("arrivals", *at), text) for at, text in self.arrivals.mistakes(duration))
+        files: dict[Path, str | None] = {("prompts",): self.prompts}
+        for index, kind in enumerate(self.classes):
+            files["classes", index, "prompts"] = kind.prompts
+            prompts, trace = bool(kind.prompts or self.prompts), self.arrivals.process == "trace"
+            texts = _texts(kind.json_, ("json",)) if kind.has_json else _texts(kind.body, ("body",))
+            for at, text in texts:
+                if why := unfilled(text, prompts=prompts, trace=trace):
+                    yield ("classes", index, *at), why
+        for at, file in files.items():
+            try:
+                if file is not None:
+                    read_prompts(file)
+            except PlanError as error:
+                yield at, str(error)
+
+
+def _texts(value: Any, at: Path) -> Iterator[tuple[Path, str]]:
+    """Yield every text in a body, keys too, with its path."""
+    if isinstance(value, str):
+        yield at, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*at, key), key
+            yield from _texts(inner, (*at, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _texts(inner, (*at, index))
 
 
 def fill(url: str, authorities: Mapping[str, str]) -> str:
