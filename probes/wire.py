@@ -95,7 +95,8 @@ def _reading(what: str, path: str | None, read: Callable[[], T]) -> T:
     try:
         return read()
     except (OSError, ValueError) as error:  # an ssl.SSLError is an OSError
-        raise PlanError(f"{what}: {path!r} can't be used: {error}; give the path of a PEM file") from error
+        why = str(getattr(error, "reason", None) or error.args[-1]).replace("_", " ").lower()
+        raise PlanError(f"{what}: {path!r} can't be used ({why}); give the path of a PEM file") from error
 
 
 def _no_passphrase() -> str:

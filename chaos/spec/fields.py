@@ -57,11 +57,14 @@ def _number(value: Any) -> float:
 
 
 def _beside(value: str, info: ValidationInfo) -> str:
-    """Return the absolute path of a file; a relative one is taken from the folder that the context names."""
-    path = Path((info.context or {}).get("folder", ""), value).absolute()
-    if not path.is_file():
+    """Return an absolute path; a relative one is taken from the folder that the context names."""
+    return str(Path((info.context or {}).get("folder", ""), value).absolute())
+
+
+def _is_file(path: str) -> str:
+    if not Path(path).is_file():
         raise ValueError(f"there is no file {path}")
-    return str(path)
+    return path
 
 
 T = TypeVar("T", bound=Sized)
@@ -92,4 +95,5 @@ PositiveDuration = Annotated[Duration, AfterValidator(_above_zero)]
 PositiveRate = Annotated[Rate, AfterValidator(_above_zero)]
 PositiveSize = Annotated[Size, AfterValidator(_above_zero), AfterValidator(int)]
 Delay = Annotated[Duration, AfterValidator(_finite)]
-LocalFile = Annotated[Text, AfterValidator(_beside)]
+LocalPath = Annotated[Text, AfterValidator(_beside)]
+LocalFile = Annotated[LocalPath, AfterValidator(_is_file)]

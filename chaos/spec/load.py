@@ -10,7 +10,17 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from chaos.spec.arrivals import Arrivals
-from chaos.spec.fields import Count, LocalFile, NotEmpty, PositiveDuration, PositiveNumber, PositiveSize, Spec, Text
+from chaos.spec.fields import (
+    Count,
+    LocalFile,
+    LocalPath,
+    NotEmpty,
+    PositiveDuration,
+    PositiveNumber,
+    PositiveSize,
+    Spec,
+    Text,
+)
 from chaos.spec.places import Path
 from chaos.units import show_seconds
 
@@ -102,11 +112,11 @@ class Slo(Spec):
 class Tls(Spec):
     """Whom an https endpoint is verified by, and what this client shows of itself. It is always verified."""
 
-    ca: Text | None = None
+    ca: LocalFile | None = None
     """A file of authorities (PEM) in place of the system's."""
-    certificate: Text | None = None
+    certificate: LocalFile | None = None
     """This client's certificate (PEM), where the endpoint asks for one; the key may be in the same file."""
-    key: Text | None = None
+    key: LocalFile | None = None
     """The key of the certificate (PEM), without a passphrase."""
 
     @model_validator(mode="after")
@@ -143,7 +153,7 @@ class Load(Spec):
     """Whether answers are streamed chat completions (server-sent events), whose tokens are timed one by one."""
     http2: bool = False
     """Whether to speak HTTP/2 by httpx, which is slower, instead of HTTP/1.1."""
-    unix_socket: Text | None = None
+    unix_socket: LocalPath | None = None
     """The path of a socket to connect to; the URL's host is then only what the requests say."""
     tls: Tls | None = None
     """Certificates for https."""
@@ -167,13 +177,9 @@ class Load(Spec):
         if timeout and slo.latency is not None and slo.latency > timeout:
             given_up, late = show_seconds(timeout), show_seconds(slo.latency)
             raise ValueError(f"a request is given up after {given_up} (timeout), before it could be late at {late}")
+        if (slo.ttft or slo.tpot) and not info.data.get("stream"):
+            raise ValueError("ttft and tpot are of streamed answers; add stream: true to the load")
         return slo
-
-    @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
-        if self.slo and (self.slo.ttft or self.slo.tpot) and not self.stream:
-            raise ValueError("slo: ttft and tpot are of streamed answers; add stream: true")
-        return self
 
     @model_validator(mode="after")
     def _means_its_body(self) -> Self:
@@ -188,6 +194,7 @@ class Load(Spec):
         from probes.template import read_prompts, unfilled
 
         yield from ((("arrivals", *at), text) for at, text in self.arrivals.mistakes(duration))
+        yield from _tls_mistakes(self.tls)
         files: dict[Path, str | None] = {("prompts",): self.prompts}
         for index, kind in enumerate(self.classes):
             files["classes", index, "prompts"] = kind.prompts
@@ -202,6 +209,18 @@ class Load(Spec):
                     read_prompts(file)
             except PlanError as error:
                 yield at, str(error)
+
+
+def _tls_mistakes(tls: Tls | None) -> Iterator[tuple[Path, str]]:
+    from probes.errors import PlanError
+    from probes.wire import tls_context
+
+    try:
+        if tls:
+            tls_context(**tls.model_dump())
+    except PlanError as error:
+        what, _, text = str(error).partition(": ")
+        yield ("tls", what), text
 
 
 def _texts(value: Any, at: Path) -> Iterator[tuple[Path, str]]:
