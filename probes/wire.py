@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
     """One connection, from before it is opened until it is gone. `token` is the owner's, for the request it holds.
 
     `first_token`, `tokens` and `chunks` stay empty here; `streams` fills them. `cause` is the exception behind an
-    error, where there is one.
+    error, where there is one; `stamp` is when the packet that is being read came.
     """
 
     __slots__ = (
@@ -133,6 +133,7 @@ class Connection(asyncio.Protocol):
         "head_only",
         "received",
         "sent",
+        "stamp",
         "status",
         "token",
         "tokens",
@@ -152,6 +153,7 @@ class Connection(asyncio.Protocol):
         self._head = b""
         self.token: Any = None
         self.sent = self.first = self.end = self.received = self.status = self.first_token = self.tokens = 0
+        self.stamp = 0
         self.chunks: Sequence[int] = ()
         self.cause: BaseException | None = None
 
@@ -218,7 +220,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Stamp and parse; whatever comes while no request is out makes the connection useless."""
-        now = monotonic_ns()
+        self.stamp = now = monotonic_ns()
         if self.token is None or self._parser is None:
             self._abort()
             return
