@@ -59,8 +59,7 @@ class Profile:
         Within a step, mass = first t + slope t^2 / 2; this form of its root loses no digits where the slope is small.
         """
         if self._even:
-            even: Floats = mass / self._first[0]
-            return even
+            return np.asarray(mass / self._first[0])
         step = np.searchsorted(self._area, mass, side="right") - 1
         rest, first = mass - self._area[step], self._first[step]
         twice_mean = first + np.sqrt(np.maximum(first * first + 2 * self._slope[step] * rest, 0.0))
