@@ -82,7 +82,7 @@ def test_prompts_are_shuffled_taken_in_turn_and_stand_as_they_are(tmp_path: Path
     assert len(orders) > 1
 
 
-@given(prompt=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), min_size=1))
+@given(prompt=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r"), min_size=1))
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_prompt_comes_back_out_of_a_json_body(tmp_path: Path, prompt: str) -> None:
     assume(prompt.strip() and not prompt.startswith("\ufeff"))

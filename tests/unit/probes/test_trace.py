@@ -87,3 +87,10 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PlanError, match="can't be read"):
         Trace(tmp_path / "binary.csv").extent()
+
+
+def test_a_mistake_behind_what_is_replayed_is_nobodys_business_unless_the_mean_is_asked_for(tmp_path: Path) -> None:
+    found = trace(tmp_path, *(f"{second},1,1" for second in range(1500)), "broken")
+    assert len(list(Replay.of(found.path, None, None, 100, 0).rows())) == 1
+    with pytest.raises(PlanError, match=r"synthetic\.csv:1502: 'broken' is no row"):
+        Replay.of(found.path, "scale", 1.0, 100, 0)
