@@ -3,9 +3,10 @@
 Usable on its own, and nothing here imports `chaos`. One run is one process, `python -m probes.load PLAN.json`:
 
     plan       what to send, where, how fast, for how long; JSON in and out (the caller writes it)
-    schedule   pure: the whole send schedule, fixed before the first send
+    schedule   pure: the whole send schedule, fixed before the first send (`profile` bends its rate, `seeds` draws)
+    trace      recorded arrivals and their token counts, as such a schedule
     url        a target's address, taken apart once
-    request    a class of requests as bytes
+    request    a class of requests as bytes (`template` says what may stand in a body)
     timer      waking at absolute times; timeouts of equal length
     wire       one HTTP/1.1 connection, and what can go wrong with it (`errors` names it)
     streams    a connection whose answers are streamed chat completions (`sse`, `completion`)

@@ -146,7 +146,7 @@ class Due:
         self._before, self._block = 0, np.empty(0, np.int64)
 
     def by(self, now: int) -> int:
-        """Return how many are due by `now` (ns), which must not be earlier than in the call before."""
+        """Return how many are due by `now` (ns). Of a time before that of an earlier call it may say more than were."""
         while not len(self._block) or self._block[-1] <= now:
             following = next(self._blocks, None)
             if following is None:

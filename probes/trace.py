@@ -15,6 +15,7 @@ A replay may be fitted to a rate, whose measure is the mean of the whole trace, 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -56,11 +57,13 @@ class Trace:
         except (OSError, ValueError, csv.Error) as error:
             raise PlanError(f"{self.path}: can't be read: {getattr(error, 'strerror', None) or error}") from error
 
-    def extent(self) -> tuple[int, float]:
-        """Return the number of rows, and the seconds from the first to the last."""
+    def extent(self, enough: float = math.inf) -> tuple[int, float]:
+        """Return the number of rows, and the seconds from the first to the last; no more is read than is enough (s)."""
         rows, last = 0, 0
         for block in self.blocks():
             rows, last = rows + len(block.times), int(block.times[-1])
+            if last >= enough * NS:
+                break
         if last == 0:
             raise PlanError(f"{self.path}: a trace needs rows at two different times at least; found {rows} rows")
         return rows, last / NS
@@ -117,9 +120,9 @@ class Replay:
 
     @classmethod
     def of(cls, path: Path | str, fit: Fit | None, rate: float | None, duration: float, seed: int) -> Replay:
-        """Read the trace through and fit it. Raises PlanError where it is wrong, too short or too slow."""
+        """Read the trace, whole where it is fitted. Raises PlanError where it is wrong, too short or too slow."""
         trace = Trace(Path(path))
-        rows, seconds = trace.extent()
+        rows, seconds = trace.extent(math.inf if fit else duration)
         mean = (rows - 1) / seconds
         wanted = mean if rate is None else rate
         if fit == "thin" and wanted > mean:

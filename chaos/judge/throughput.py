@@ -45,12 +45,12 @@ def _levels(series: Series) -> Findings:
 
 
 def _dip(series: Series, baseline: Baseline | None, terms: Terms) -> Finding:
+    if baseline is None or baseline.qps.x0 == 0:
+        return missing("1", "there is no baseline to say which QPS is normal")
     if not terms.offered_evenly(-terms.baseline, terms.observe):
         return missing(
             "1", "the offered rate changes over time, so the QPS of the baseline is no reference: see goodput"
         )
-    if baseline is None or baseline.qps.x0 == 0:
-        return missing("1", "there is no baseline to say which QPS is normal")
     means = centred_means(series)
     if not len(means):
         return missing("1", f"the observation is shorter than the {SMOOTH} windows that are averaged")

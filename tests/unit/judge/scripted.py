@@ -55,6 +55,8 @@ class Script:
     rate: float = 200.0
     process: str = "poisson"
     burstiness: float = 1.0
+    profile: Sequence[tuple[float, float, float, float]] = ()
+    """The intended rate over time: begin, end (s from zero), first, last (1/s); `rate` is then the highest of all."""
     warmup: float = 5.0
     baseline: float = 30.0
     observe: float = 60.0
@@ -104,6 +106,7 @@ def terms(script: Script) -> dict[str, Any]:
         "rate": script.rate,
         "process": script.process,
         "burstiness": script.burstiness,
+        "profile": [dict(zip(("begin", "end", "first", "last"), piece, strict=True)) for piece in script.profile],
         "slo_latency": script.slo,
         "warmup": script.warmup,
         "baseline": script.baseline,
@@ -163,8 +166,18 @@ def arrivals(script: Script, random: np.random.Generator) -> FloatArray:
     else:
         gaps = random.gamma(script.burstiness, 1 / script.burstiness, n)
     times = begin + np.cumsum(gaps) / script.rate
+    if script.profile:  # by thinning (Lewis and Shedler 1979), not by what is to be judged
+        times = times[random.random(n) * script.rate < _rate_at(script, times)]
     kept: FloatArray = times[times < end]
     return kept
+
+
+def _rate_at(script: Script, times: FloatArray) -> FloatArray:
+    found = np.zeros(len(times))
+    for begin, end, first, last in script.profile:
+        inside = (times >= begin) & (times < end)
+        found[inside] = first + (last - first) * (times[inside] - begin) / (end - begin)
+    return found
 
 
 def samples(script: Script) -> np.ndarray[Any, Any]:

@@ -103,3 +103,22 @@ def test_an_experiment_is_frozen(shorthands: Experiment) -> None:
 )
 def test_a_share_is_rounded_down_to_no_less_than_one(pick: Pick, size: int, hosts: int) -> None:
     assert pick.out_of(size) == hosts
+
+
+@pytest.mark.parametrize("name", ["trace", "steps"])
+def test_loads_that_change_over_time(name: str, registry: FaultRegistry) -> None:
+    load = load_experiment(CASES / "good" / f"{name}.yaml", registry).load
+    arrivals = load.arrivals
+    if name == "steps":
+        assert [(step.for_, step.rates) for step in arrivals.steps] == [
+            (15.0, (100.0, 100.0)),
+            (5.0, (100.0, 500.0)),
+            (None, (500.0, 500.0)),
+        ]
+    else:
+        assert arrivals.fit == "thin"
+        assert arrivals.rate == pytest.approx(0.05)
+        assert arrivals.trace is not None
+        assert Path(arrivals.trace).is_absolute()
+        assert load.prompts is not None
+        assert Path(load.prompts).read_text().startswith("Say")
