@@ -42,7 +42,8 @@ from chaos.spec.inventory import Host
 
 LEASE = 10.0  # s: how long a fault outlives the controller
 _LEAD = 4.0  # s before a fault is due, when its fuse is armed
-_START_UP = 2.0  # s between starting the load process and the first request
+_START_UP = 2.0  # s between starting the load process and the first request...
+_COUNTING = 1e-7  # ...and s more for each of them, since the load counts its schedule through first
 _READING = 1.0  # s before a fault is undone, when its dose is read
 _TICK = 0.25  # s between looks at the counters
 
@@ -153,7 +154,7 @@ class _Trial:
 
     def _under_load(self) -> None:
         terms = self._plan.terms
-        start = self._clock.now() + int(_START_UP * NS)
+        start = self._clock.now() + int((_START_UP + _COUNTING * terms.rate * self._plan.load.duration) * NS)
         zero = start + int((terms.warmup + terms.baseline) * NS)
         load = LoadProcess.start(self.folder, self._plan.load, start)
         self._events.write("load.started", zero=zero)
