@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Any
 
@@ -130,8 +130,8 @@ def kind_of(error: BaseException) -> ErrorKind:
     """Return what an exception of httpx comes to; the system's own error behind it says more where there is one."""
     if isinstance(error, httpx.ConnectTimeout):
         return ErrorKind.CONNECT_TIMEOUT
-    if isinstance(error, (httpx.ConnectError, httpx.PoolTimeout)):
-        return why_not_connected(next((cause for cause in _causes(error) if isinstance(cause, OSError)), error))
+    if isinstance(error, httpx.ConnectError):
+        return why_not_connected(_root(error))
     if isinstance(error, httpx.TimeoutException):
         return ErrorKind.TIMEOUT
     if isinstance(error, httpx.RemoteProtocolError):
@@ -139,9 +139,7 @@ def kind_of(error: BaseException) -> ErrorKind:
     return ErrorKind.RESET if isinstance(error, httpx.NetworkError) else ErrorKind.CONNECTION_LOST
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions that led to this one, the nearest first."""
-    cause = error.__cause__ or error.__context__
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
+def _root(error: BaseException) -> BaseException:
+    """Return the exception that led to this one in the first place; the first of several."""
+    cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
+    return error if cause is None else _root(cause)

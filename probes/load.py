@@ -34,9 +34,10 @@ from probes.generator import GeneratorMonitor
 from probes.live import WINDOW, LiveWriter
 from probes.open_loop import OpenLoop
 from probes.plan import LoadPlan
-from probes.request import encoder
+from probes.request import Encoder, encoder
 from probes.samples import ChunkFile, SampleFile
-from probes.schedule import Schedule, arrivals, assign_classes
+from probes.schedule import Arrivals, Renewals, Schedule
+from probes.trace import Replay
 from probes.url import Url
 from probes.wire import tls_context
 
@@ -65,6 +66,7 @@ class _Load:
 
     plan: LoadPlan
     schedule: Schedule
+    encoders: Sequence[Encoder]
     tls: ssl.SSLContext | None
     samples: SampleFile
     chunks: ChunkFile | None
@@ -75,7 +77,7 @@ class _Load:
         """Read the plan and open the files. Raises PlanError, and OSError for a file that can't be had."""
         plan = LoadPlan.read(path)
         _allow_files(plan.connections + _OTHER_FILES)
-        schedule = _schedule(plan)
+        schedule, encoders = _schedule(plan), [encoder(plan, kind) for kind in plan.classes]
         tls = tls_context(plan.ca, plan.certificate, plan.key) if Url.parse(plan.url).tls else None
         with ExitStack() as opened:
             samples = SampleFile(Path(plan.samples), [kind.name for kind in plan.classes], plan.worker)
@@ -83,7 +85,7 @@ class _Load:
             chunks = ChunkFile(Path(plan.chunks)) if plan.stream and plan.chunks else None
             if chunks:
                 opened.callback(chunks.close)
-            load = cls(plan, schedule, tls, samples, chunks, _live(plan, schedule))
+            load = cls(plan, schedule, encoders, tls, samples, chunks, _live(plan, schedule))
             opened.pop_all()
         return load
 
@@ -101,8 +103,7 @@ class _Load:
         """Return how many arrivals were taken from the schedule."""
         plan = self.plan
         async with channel_maker(plan, self.tls) as make_channel:
-            encoders = [encoder(plan, kind) for kind in plan.classes]
-            load = OpenLoop(plan, self.schedule, make_channel, encoders, self.samples, self.chunks, self.live)
+            load = OpenLoop(plan, self.schedule, make_channel, self.encoders, self.samples, self.chunks, self.live)
             with _stopping_when_told(load.stop), _no_collections(), _watched(plan, load):
                 await load.run()
         return load.taken
@@ -121,15 +122,19 @@ def _watched(plan: LoadPlan, load: OpenLoop) -> Iterator[None]:
 
 
 def _schedule(plan: LoadPlan) -> Schedule:
-    offsets = arrivals(plan.process, plan.rate, plan.duration, plan.seed, plan.burstiness)
+    """Return what this process is to send. Raises PlanError for a trace that is wrong."""
+    if plan.trace is not None:
+        source: Arrivals = Replay.of(plan.trace, plan.fit, plan.rate, plan.duration, plan.seed)
+    else:
+        source = Renewals.of(plan.process, plan.burstiness, plan.profile, plan.duration, plan.seed)
     weights = [kind.weight for kind in plan.classes]
-    return Schedule(plan.start + offsets, assign_classes(len(offsets), weights, plan.seed))
+    return Schedule(source, plan.start, weights, plan.seed, plan.worker, plan.workers)
 
 
 def _live(plan: LoadPlan, schedule: Schedule) -> LiveWriter:
     """Make the counters, with a window for every second in which an answer may come."""
     windows = ceil(plan.duration + 2 * plan.drain_or_timeout) + 1
-    return LiveWriter(Path(plan.live), plan.start, schedule.per_window(plan.start, WINDOW, windows))
+    return LiveWriter(Path(plan.live), plan.start, schedule.per_window(WINDOW, windows))
 
 
 def _allow_files(needed: int) -> None:

@@ -94,6 +94,7 @@ class OpenLoop:
         self.opened = 0
         self._arrivals = iter(schedule)
         self._next: Arrival | None = next(self._arrivals, None)
+        self._due = schedule.due()
         self._idle: dict[Channel, None] = {}
         self._open = 0
         self._saturated = False
@@ -125,7 +126,7 @@ class OpenLoop:
     @property
     def taken(self) -> int:
         """How many arrivals were taken from the schedule: sent, or recorded as unsent."""
-        return self._next[0] if self._next else len(self._schedule.times)
+        return self._schedule.place(self._next[0]) if self._next else self._due.in_all()
 
     def stop(self) -> None:
         """Send nothing more and wait for nothing: `run` returns at once."""
@@ -232,7 +233,7 @@ class OpenLoop:
         self._loop.call_later(_TICK, self._tick)
 
     def _show(self, state: State) -> None:
-        waiting = max(0, self._schedule.due(monotonic_ns()) - self.taken)
+        waiting = max(0, self._due.by(monotonic_ns()) - self.taken)
         self._live.gauge(len(self._in_flight), waiting, state)
 
     def _check_done(self) -> None:

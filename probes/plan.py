@@ -6,16 +6,27 @@ A key that is not known is an error, never ignored: a misspelt `timeout` must no
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import get_args
 
+from probes.checks import (
+    build,
+    check_list,
+    check_number,
+    check_one_of,
+    check_optional,
+    check_text,
+    check_whole,
+)
 from probes.errors import PlanError
+from probes.profile import Profile, Step
 from probes.schedule import Process
 from probes.slo import Slo
+from probes.template import unfilled
+from probes.trace import Fit
 from probes.url import Url
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110, section 5.6.2
@@ -24,33 +35,42 @@ _FRAMING = {"content-length", "transfer-encoding", "upgrade", "expect"}
 _PROCESSES = get_args(Process)
 _WHOLE = {"start": 0, "seed": 0, "connections": 1, "response_limit": 1, "worker": 0, "workers": 1}
 RESPONSE_LIMIT = 64 * 2**20
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestClass:
     """One kind of request in the mix.
 
-    In `body`, `{seq}` is replaced by the arrival's number (from 0, over all classes) and `{rand}` by 16 hexadecimal
-    digits that the seed and that number fix; every other brace stands for itself.
+    In `body`, placeholders like `{seq}` are filled for each arrival: `template` says which there are, and what changes
+    where the body is JSON. `prompts` is the path of a file with one prompt a line.
     """
 
     name: str
     weight: float = 1.0
     body: str | None = None
+    is_json: bool = False
+    prompts: str | None = None
 
     def __post_init__(self) -> None:
-        _check_text("classes.name", self.name)
-        _check_number(f"classes.{self.name}.weight", self.weight, above=0)
+        check_text("classes.name", self.name)
+        check_number(f"classes.{self.name}.weight", self.weight, above=0)
         if self.body is not None and not isinstance(self.body, str):
             raise PlanError(f"classes.{self.name}.body: must be a string or null; found {self.body!r}")
+        if not isinstance(self.is_json, bool):
+            raise PlanError(f"classes.{self.name}.is_json: must be true or false; found {self.is_json!r}")
+        if self.prompts is not None:
+            check_text(f"classes.{self.name}.prompts", self.prompts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
     """One open-loop load. Durations in s, rate in 1/s; raises PlanError where a value makes no sense.
 
-    start            absolute CLOCK_MONOTONIC in ns: offset 0 of the schedule
+    process             how arrivals come: constant, poisson, gamma (of shape `burstiness`), or trace
+    rate                on the average; for a trace what it is fitted to, None as recorded
+    steps               the rate over time, in place of `rate`
+    trace, fit          path of the trace (see `trace`), and how it is brought to `rate`
+    start               absolute CLOCK_MONOTONIC in ns: offset 0 of the schedule
     timeout             from `sent` to the complete answer, connecting included
     connect_timeout     name, TCP and TLS together
     first_byte_timeout  from `sent` to the first byte of the answer; no limit of its own when null
@@ -70,7 +90,6 @@ class LoadPlan:
     """
 
     url: str
-    rate: float
     duration: float
     start: int
     samples: str
@@ -79,7 +98,11 @@ class LoadPlan:
     headers: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[RequestClass, ...] = field(default_factory=lambda: (RequestClass(name="default"),))
     process: Process = "poisson"
+    rate: float | None = None
     burstiness: float = 1.0
+    steps: tuple[Step, ...] = ()
+    trace: str | None = None
+    fit: Fit | None = None
     seed: int = 0
     slo: Slo = field(default_factory=Slo)
     timeout: float = 10.0
@@ -100,25 +123,32 @@ class LoadPlan:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        Url.parse(_check_text("url", self.url))
-        for name in ("rate", "duration", "burstiness", "timeout", "connect_timeout"):
-            _check_number(name, getattr(self, name), above=0)
-        _check_optional("drain", self.drain, least=0)
-        _check_optional("first_byte_timeout", self.first_byte_timeout, above=0)
+        Url.parse(check_text("url", self.url))
+        for name in ("duration", "burstiness", "timeout", "connect_timeout"):
+            check_number(name, getattr(self, name), above=0)
+        check_optional("rate", self.rate, above=0)
+        check_optional("drain", self.drain, least=0)
+        check_optional("first_byte_timeout", self.first_byte_timeout, above=0)
         for name in ("latency", "ttft", "tpot"):
-            _check_optional(f"slo.{name}", getattr(self.slo, name), least=0)
+            check_optional(f"slo.{name}", getattr(self.slo, name), least=0)
         for name, least in _WHOLE.items():
-            _check_whole(name, getattr(self, name), least)
+            check_whole(name, getattr(self, name), least)
         for name in ("samples", "live"):
-            _check_text(name, getattr(self, name))
-        for name in ("unix_socket", "ca", "certificate", "key", "chunks", "statistics"):
+            check_text(name, getattr(self, name))
+        for name in ("unix_socket", "ca", "certificate", "key", "chunks", "statistics", "trace"):
             if getattr(self, name) is not None:
-                _check_text(name, getattr(self, name))
+                check_text(name, getattr(self, name))
         _check_together(self)
-        if self.process not in _PROCESSES:
-            raise PlanError(f"process: allowed are {', '.join(_PROCESSES)}; found {self.process!r}")
+        check_one_of("process", self.process, _PROCESSES)
+        _check_arrivals(self)
         _check_request(self.method, self.headers)
-        _check_classes(self.classes)
+        _check_classes(self.classes, self.process == "trace")
+
+    @property
+    def profile(self) -> Profile:
+        """The rate over time; a trace has its own instead, and raises PlanError."""
+        rate = self.rate or 0.0
+        return Profile(self.steps or (Step(None, rate, rate),), self.duration)
 
     @property
     def drain_or_timeout(self) -> float:
@@ -139,42 +169,13 @@ class LoadPlan:
         if not isinstance(loaded, dict):
             raise PlanError(f"{path}: a plan is a JSON object; found {type(loaded).__name__}")
         if "classes" in loaded:
-            _check_list("classes", loaded["classes"])
-            loaded["classes"] = tuple(_build(RequestClass, "classes.", entry) for entry in loaded["classes"])
+            listed = check_list("classes", loaded["classes"])
+            loaded["classes"] = tuple(build(RequestClass, "classes.", entry) for entry in listed)
+        if "steps" in loaded:
+            loaded["steps"] = tuple(build(Step, "steps.", entry) for entry in check_list("steps", loaded["steps"]))
         if "slo" in loaded:
-            loaded["slo"] = _build(Slo, "slo.", loaded["slo"])
-        return _build(cls, "", loaded)
-
-
-def _build(cls: type[T], prefix: str, values: Any) -> T:
-    """Call `cls` with the values; unknown and missing keys are named."""
-    if not isinstance(values, dict):
-        raise PlanError(f"{prefix or 'plan'}: must be a JSON object; found {values!r}")
-    allowed = [f.name for f in fields(cls)]  # type: ignore[arg-type]  # T is one of the dataclasses of a plan
-    if unknown := sorted(set(values) - set(allowed)):
-        raise PlanError(f"{prefix}{unknown[0]}: no such key; allowed are {', '.join(allowed)}")
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise PlanError(f"{prefix or 'plan'}: {error}") from error
-
-
-def _check_text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise PlanError(f"{name}: must be a string that is not empty; found {value!r}")
-    return value
-
-
-def _check_number(name: str, value: object, *, above: float = -math.inf, least: float = -math.inf) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not isinstance(value, (int, float)) or value <= above or value < least:
-        limit = f"> {above:g}" if above > -math.inf else f">= {least:g}"
-        raise PlanError(f"{name}: must be a number {limit}; found {value!r}")
-
-
-def _check_optional(name: str, value: object, *, above: float = -math.inf, least: float = -math.inf) -> None:
-    if value is not None:
-        _check_number(name, value, above=above, least=least)
+            loaded["slo"] = build(Slo, "slo.", loaded["slo"])
+        return build(cls, "", loaded)
 
 
 def _check_together(plan: LoadPlan) -> None:
@@ -187,14 +188,30 @@ def _check_together(plan: LoadPlan) -> None:
         raise PlanError("chunks: a load of streams needs the path of a file for the times of its chunks")
 
 
-def _check_whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise PlanError(f"{name}: must be a whole number >= {least}; found {value!r}")
+def _check_arrivals(plan: LoadPlan) -> None:
+    """Check that the arrivals say all they need, and nothing that belongs to others."""
+    if plan.fit is not None:
+        check_one_of("fit", plan.fit, get_args(Fit))
+    if plan.process == "trace":
+        _check_trace(plan)
+        return
+    for name in ("trace", "fit"):
+        if getattr(plan, name) is not None:
+            raise PlanError(f"{name}: belongs to process trace; found process {plan.process}")
+    if (plan.rate is None) == (not plan.steps):
+        raise PlanError("rate: give either rate or steps")
+    _ = plan.profile  # refuses steps that don't fill the duration
 
 
-def _check_list(name: str, value: object) -> None:
-    if not isinstance(value, list):
-        raise PlanError(f"{name}: must be a list; found {value!r}")
+def _check_trace(plan: LoadPlan) -> None:
+    if plan.steps:
+        raise PlanError("steps: a trace brings its own times; leave steps out")
+    if plan.trace is None:
+        raise PlanError("trace: process trace needs the path of one")
+    if (plan.rate is None) != (plan.fit is None):
+        raise PlanError(
+            "fit: a trace is fitted to a rate by rate and fit together, or replayed as recorded with neither"
+        )
 
 
 def _check_request(method: str, headers: Mapping[str, str]) -> None:
@@ -209,7 +226,10 @@ def _check_request(method: str, headers: Mapping[str, str]) -> None:
             raise PlanError(f"headers.{name}: the load frames its requests itself; leave it out")
 
 
-def _check_classes(classes: tuple[RequestClass, ...]) -> None:
+def _check_classes(classes: tuple[RequestClass, ...], trace: bool) -> None:
     names = [entry.name for entry in classes]
     if not names or len(set(names)) < len(names):
         raise PlanError(f"classes: must be at least one, each with a name of its own; found {names}")
+    for entry in classes:
+        if why := unfilled(entry.body or "", prompts=entry.prompts is not None, trace=trace):
+            raise PlanError(f"classes.{entry.name}.body: {why}")

@@ -1,34 +1,45 @@
 """A class of requests as bytes: everything that can be encoded before the load starts is.
 
 Takes a plan and one of its classes; gives a function from the arrival's number to the bytes to send. A body without
-placeholders is encoded once, and the function returns that very object each time. With placeholders, the parts
-between them are; only their values and the Content-Length are made per request.
+placeholders is encoded once, and the function returns that very object each time. With placeholders (`template` says
+which there are), the parts between them are; only their values and the Content-Length are made per request.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from hashlib import blake2b
 
 from probes.plan import LoadPlan, RequestClass
+from probes.template import (
+    Fill,
+    context_fill,
+    number_fill,
+    parts_of,
+    prompt_fill,
+    rand_fill,
+    read_prompts,
+    seq_fill,
+)
+from probes.trace import Replay, TokenCounts
 from probes.url import Url
 
 Encoder = Callable[[int], bytes]
-_PLACEHOLDER = re.compile(r"(\{seq\}|\{rand\})")
 _WITH_BODY = {"POST", "PUT", "PATCH"}  # these say Content-Length: 0 when they have none (RFC 9110, section 8.6)
 
 
 def encoder(plan: LoadPlan, kind: RequestClass) -> Encoder:
-    """Return a function from an arrival's number to its request, head and body."""
+    """Return a function from an arrival's number to its request, head and body.
+
+    Raises PlanError for a trace or a file of prompts that is wrong. Quickest where the numbers come in order.
+    """
     head = _head(plan)
     if kind.body is None:
         return _always(head + (b"Content-Length: 0\r\n\r\n" if plan.method in _WITH_BODY else b"\r\n"))
-    parts = _PLACEHOLDER.split(kind.body)
+    parts = parts_of(kind.body, is_json=kind.is_json)
     if len(parts) == 1:
         body = kind.body.encode()
         return _always(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
-    return _templated(head + b"Content-Length: ", parts, plan.seed)
+    return _templated(head + b"Content-Length: ", parts, _fills(plan, kind, set(parts[1::2])))
 
 
 def _head(plan: LoadPlan) -> bytes:
@@ -45,23 +56,28 @@ def _always(data: bytes) -> Encoder:
     return lambda _seq: data
 
 
-def _templated(head: bytes, parts: list[str], seed: int) -> Encoder:
+def _templated(head: bytes, parts: list[str], fills: dict[str, Fill]) -> Encoder:
     """Return an encoder that joins fixed parts with the values between them (every second part is a placeholder)."""
     fixed = [part.encode() for part in parts]
-    holes = tuple((index, parts[index] == "{seq}") for index in range(1, len(parts), 2))
-    key = blake2b(b"%d" % seed).digest()
+    holes = tuple((index, fills[parts[index]]) for index in range(1, len(parts), 2))
 
     def encode(seq: int) -> bytes:
-        number = b"%d" % seq
         filled = fixed.copy()
-        for index, is_seq in holes:
-            filled[index] = number if is_seq else _rand(key, number)
+        for index, fill in holes:
+            filled[index] = fill(seq)
         body = b"".join(filled)
         return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
     return encode
 
 
-def _rand(key: bytes, number: bytes) -> bytes:
-    """Return 16 hexadecimal digits that look random and are the same whenever the same load is repeated."""
-    return blake2b(number, digest_size=8, key=key).hexdigest().encode()
+def _fills(plan: LoadPlan, kind: RequestClass, names: set[str]) -> dict[str, Fill]:
+    """Return what fills each of the placeholders; the files are read that these need, and no others."""
+    fills = {"seq": seq_fill(), "rand": rand_fill(plan.seed)}
+    if "prompt" in names and kind.prompts is not None:
+        fills["prompt"] = prompt_fill(read_prompts(kind.prompts), plan.seed, is_json=kind.is_json)
+    if names - fills.keys() and plan.trace is not None:
+        counts = TokenCounts(Replay.of(plan.trace, plan.fit, plan.rate, plan.duration, plan.seed))
+        fills["context_tokens"], fills["generated_tokens"] = number_fill(counts, 0), number_fill(counts, 1)
+        fills["context"] = context_fill(counts, plan.seed)
+    return fills

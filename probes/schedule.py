@@ -1,15 +1,17 @@
 """The send schedule, whole and fixed before the first send. Pure: a seed in, times and classes out.
 
-Takes a process, a rate and a duration; gives offsets from the load's start in whole ns, sorted, in [0, duration). The
-load sleeps to `start + offset` and never for a gap, so a late wake-up delays one request and shifts none.
+Takes a process, a profile of the rate and a duration; gives offsets from the load's start in whole ns, sorted, in
+[0, duration). The load sleeps to `start + offset` and never for a gap, so a late wake-up delays one request and shifts
+none. Fixed does not mean held: a schedule is generated block by block from its seed, as often as it is asked for and
+the same each time, so ten hours take no more memory than ten seconds.
 
-The processes are stationary from the first instant: the mean count of any window is rate x window. For a gamma
-renewal process that takes a first gap drawn from the residual life, not from the gap distribution (which would put
-extra arrivals at the start of every bursty load; Cox, "Renewal Theory", 1962, section 5). A shorter schedule of the
-same seed and rate is a prefix of a longer one. The count is left random and not rescaled to rate x duration: rescaling
-would take out part of the very dispersion that a judge subtracts.
+The processes are stationary from the first instant: the mean count of any window is the integral of the rate over it.
+For a gamma renewal process that takes a first gap drawn from the residual life, not from the gap distribution (which
+would put extra arrivals at the start of every bursty load; Cox, "Renewal Theory", 1962, section 5). A shorter schedule
+of the same seed and rate is a prefix of a longer one. The count is left random and not rescaled to rate x duration:
+rescaling would take out part of the very dispersion that a judge subtracts.
 
-Times and classes come from two streams of one seed, so neither depends on how much the other has drawn.
+Processes that share a load each take every n-th arrival of the one schedule, by its number.
 """
 
 from __future__ import annotations
@@ -17,71 +19,141 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Process = Literal["constant", "poisson", "gamma"]
+from probes.profile import Floats, Profile
+from probes.seeds import Stream, stream
+
+Process = Literal["constant", "poisson", "gamma", "trace"]
 Arrival = tuple[int, int, int]
-"""One intended request: its number, its absolute time in ns, the index of its class."""
+"""One intended request: its number in the whole schedule, its absolute time in ns, the index of its class."""
+Ints = NDArray[np.int64]
 NS = 1_000_000_000
-_BLOCK = 4096  # gaps drawn at a time; a fixed number, so that how many are needed does not change which come
+_BLOCK = 1024  # gaps drawn at a time, between two sends: a block takes some 0.1 ms
+_FOREVER = 2**63 - 1
 
 
-def arrivals(process: Process, rate: float, duration: float, seed: int, burstiness: float = 1.0) -> NDArray[np.int64]:
-    """Return the offsets of all arrivals in ns, sorted, in [0, duration).
+class Arrivals(Protocol):
+    """Where the times of a schedule come from: `Renewals`, or the `trace.Replay` of a recording."""
 
-    `rate` in 1/s, `duration` in s. `burstiness` is the shape b of the gamma process: the variance-to-mean ratio of its
-    counts tends to 1/b, so b = 1 is Poisson, b < 1 comes in bursts and b > 1 is smoother than Poisson.
+    def offsets(self) -> Iterator[Ints]:
+        """Yield ns from the start of the load, sorted, in blocks of bounded size; the same on every call."""
+
+
+@dataclass(frozen=True)
+class Renewals:
+    """Arrivals of a renewal process over `duration` s.
+
+    `shape` is that of gamma gaps: the variance-to-mean ratio of the counts tends to 1 / shape, so 1 is Poisson, less
+    comes in bursts and more is smoother. None is evenly paced.
     """
-    end = round(duration * NS)
-    if process == "constant":
-        offsets = np.floor(np.arange(np.ceil(duration * rate) + 1) * NS / rate)
-        return offsets[offsets < end].astype(np.int64)
-    shape = burstiness if process == "gamma" else 1.0
-    return np.concatenate(list(_renewals(shape, NS / rate, end, _streams(seed)[0])))
 
+    shape: float | None
+    profile: Profile
+    duration: float
+    seed: int
 
-def assign_classes(count: int, weights: Sequence[float], seed: int) -> NDArray[np.int16]:
-    """Return for each arrival the index of its class, drawn by weight and independent of the times."""
-    shares = np.cumsum(weights) / np.sum(weights)
-    return np.searchsorted(shares, _streams(seed)[1].random(count), side="right").astype(np.int16)
+    @classmethod
+    def of(cls, process: Process, burstiness: float, profile: Profile, duration: float, seed: int) -> Renewals:
+        """Return the arrivals of a process by its name."""
+        shapes = {"constant": None, "poisson": 1.0, "gamma": burstiness}
+        return cls(shapes[process], profile, duration, seed)
+
+    def offsets(self) -> Iterator[Ints]:
+        """Yield ns from the start of the load, sorted, block by block."""
+        end = round(self.duration * NS)
+        for points in self._points():
+            times = np.floor(self.profile.when(points) * NS)
+            inside = int(np.searchsorted(times, end))
+            yield times[:inside].astype(np.int64)
+            if inside < len(times):
+                return
+
+    def _points(self) -> Iterator[Floats]:
+        """Yield the points of the process at rate 1. Residual life of a gamma gap: U x gamma(shape + 1)."""
+        if self.shape is None:
+            yield from (np.arange(first, first + _BLOCK, dtype=np.float64) for first in count(0, _BLOCK))
+            return
+        random, scale = stream(self.seed, Stream.TIMES), 1 / self.shape
+        points = np.array([random.random() * random.gamma(self.shape + 1, scale)])
+        while True:
+            yield points
+            points = points[-1] + np.cumsum(random.gamma(self.shape, scale, _BLOCK))
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What one load sends and when: `times` absolute in ns and sorted, `classes` beside them."""
+    """What one process of a load sends and when; `start` is absolute in ns. Each class has its weight.
 
-    times: NDArray[np.int64]
-    classes: NDArray[np.int16]
+    Of the numbers 0, 1, 2... of the whole load, worker j of n has j, j + n, j + 2n...
+    """
+
+    arrivals: Arrivals
+    start: int
+    weights: Sequence[float] = (1.0,)
+    seed: int = 0
+    worker: int = 0
+    workers: int = 1
 
     def __iter__(self) -> Iterator[Arrival]:
         """Yield the arrivals in order, as plain integers made a block at a time."""
-        for first in range(0, len(self.times), _BLOCK):
-            part = slice(first, first + _BLOCK)
-            yield from zip(count(first), self.times[part].tolist(), self.classes[part].tolist(), strict=False)
+        random, shares = stream(self.seed, Stream.CLASSES), np.cumsum(self.weights)
+        shares = shares / shares[-1]
+        for first, times in self._blocks():
+            classes = np.searchsorted(shares, random.random(len(times)), side="right")
+            own = self._own(first)
+            numbers = range(first + own.start, first + len(times), self.workers)
+            yield from zip(numbers, times[own].tolist(), classes[own].tolist(), strict=True)
 
-    def due(self, now: int) -> int:
-        """Return how many arrivals have fallen due by `now` (ns)."""
-        return int(np.searchsorted(self.times, now, side="right"))
+    def place(self, number: int) -> int:
+        """Return how many arrivals of this worker come before one of its own, by its number."""
+        return (number - self.worker) // self.workers
 
-    def per_window(self, start: int, window: int, windows: int) -> NDArray[np.int64]:
-        """Return the number of arrivals in each of `windows` windows of `window` ns from `start`."""
-        return np.bincount((self.times - start) // window, minlength=windows).astype(np.int64)
+    def due(self) -> Due:
+        """Return a count of the arrivals that fall due as time goes on."""
+        return Due(self.own_times())
+
+    def per_window(self, window: int, windows: int) -> Ints:
+        """Return the number of arrivals in each of `windows` windows of `window` ns from the start."""
+        counts = np.zeros(windows, np.int64)
+        for times in self.own_times():
+            counts += np.bincount((times - self.start) // window, minlength=windows)
+        return counts
+
+    def own_times(self) -> Iterator[Ints]:
+        """Yield the times of this worker's arrivals, absolute in ns, block by block."""
+        return (times[self._own(first)] for first, times in self._blocks())
+
+    def _blocks(self) -> Iterator[tuple[int, Ints]]:
+        """Yield blocks of the whole load: the number of the first arrival, and the times."""
+        first = 0
+        for offsets in self.arrivals.offsets():
+            yield first, self.start + offsets
+            first += len(offsets)
+
+    def _own(self, first: int) -> slice:
+        return slice((self.worker - first) % self.workers, None, self.workers)
 
 
-def _renewals(shape: float, mean_gap: float, end: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Yield the offsets below `end` block by block. Residual life of a gamma gap: U x gamma(shape + 1)."""
-    scale = mean_gap / shape
-    last = float(rng.random() * rng.gamma(shape + 1, scale))
-    block = np.array([last])
-    while last < end:
-        yield np.floor(block).astype(np.int64)
-        block = last + np.cumsum(rng.gamma(shape, scale, _BLOCK))
-        last = float(block[-1])
-    yield np.floor(block[block < end]).astype(np.int64)
+class Due:
+    """How many arrivals have fallen due: a second pass over the schedule, that goes forward with time only."""
 
+    def __init__(self, blocks: Iterator[Ints]) -> None:
+        self._blocks = blocks
+        self._before, self._block = 0, np.empty(0, np.int64)
 
-def _streams(seed: int) -> list[np.random.Generator]:
-    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2)]
+    def by(self, now: int) -> int:
+        """Return how many are due by `now` (ns), which must not be earlier than in the call before."""
+        while not len(self._block) or self._block[-1] <= now:
+            following = next(self._blocks, None)
+            if following is None:
+                break
+            self._before, self._block = self._before + len(self._block), following
+        return self._before + int(np.searchsorted(self._block, now, side="right"))
+
+    def in_all(self) -> int:
+        """Return how many there are in all."""
+        return self.by(_FOREVER)

@@ -5,8 +5,6 @@ An answer without success (a 429, say) is no stream and is taken as it is: its s
 
 from __future__ import annotations
 
-from time import monotonic_ns
-
 from probes.completion import Completion
 from probes.errors import ErrorKind
 from probes.wire import Connection
@@ -15,7 +13,7 @@ from probes.wire import Connection
 class StreamConnection(Connection):
     """As `Connection`, and `first_token`, `tokens` and `chunks` are known when a request has ended."""
 
-    __slots__ = ("_completion", "_now")
+    __slots__ = ("_completion",)
 
     def send(self, request: bytes, token: object, now: int) -> None:
         """Send one request, whose answer is watched from here on."""
@@ -24,14 +22,9 @@ class StreamConnection(Connection):
         self.chunks = ()
         super().send(request, token, now)
 
-    def data_received(self, data: bytes) -> None:
-        """Stamp the packet before anything is made of it."""
-        self._now = monotonic_ns()
-        super().data_received(data)
-
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body (httptools calls this)."""
-        self._completion.feed(body, self._now)
+        self._completion.feed(body, self.stamp)
 
     def complete(self) -> ErrorKind:
         """Return whether a stream that is framed completely is one by its own account."""

@@ -95,7 +95,8 @@ def _reading(what: str, path: str | None, read: Callable[[], T]) -> T:
     try:
         return read()
     except (OSError, ValueError) as error:  # an ssl.SSLError is an OSError
-        raise PlanError(f"{what}: {path!r} can't be used: {error}; give the path of a PEM file") from error
+        why = str(getattr(error, "reason", None) or error.args[-1]).replace("_", " ").lower()
+        raise PlanError(f"{what}: {path!r} can't be used ({why}); give the path of a PEM file") from error
 
 
 def _no_passphrase() -> str:
@@ -107,7 +108,7 @@ class Connection(asyncio.Protocol):
     """One connection, from before it is opened until it is gone. `token` is the owner's, for the request it holds.
 
     `first_token`, `tokens` and `chunks` stay empty here; `streams` fills them. `cause` is the exception behind an
-    error, where there is one.
+    error, where there is one; `stamp` is when the packet that is being read came.
     """
 
     __slots__ = (
@@ -132,6 +133,7 @@ class Connection(asyncio.Protocol):
         "head_only",
         "received",
         "sent",
+        "stamp",
         "status",
         "token",
         "tokens",
@@ -151,6 +153,7 @@ class Connection(asyncio.Protocol):
         self._head = b""
         self.token: Any = None
         self.sent = self.first = self.end = self.received = self.status = self.first_token = self.tokens = 0
+        self.stamp = 0
         self.chunks: Sequence[int] = ()
         self.cause: BaseException | None = None
 
@@ -221,7 +224,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Stamp and parse; whatever comes while no request is out makes the connection useless."""
-        now = monotonic_ns()
+        self.stamp = now = monotonic_ns()
         if self.token is None or self._parser is None:
             self._abort()
             return

@@ -66,7 +66,7 @@ def plan(file: Path, inventory: InventoryOption = None, as_json: JsonOption = Fa
         return
     load, terms = planned.load, planned.terms
     typer.secho(terms.name, bold=True)
-    typer.echo(f"load    {load.process} {load.rate:g}/s to {load.url}")
+    typer.echo(f"load    {load.process} {terms.rate:g}/s{' on the mean' * bool(terms.profile)} to {load.url}")
     typer.echo(f"times   warm-up {terms.warmup:g} s, baseline {terms.baseline:g} s, observation {terms.observe:g} s")
     typer.echo(f"reach   {', '.join(planned.reach.hosts) or 'no host'}")
     for step, shown in zip(planned.steps, previews, strict=True):

@@ -85,7 +85,10 @@ def survey(series: Series, terms: Terms, injected_s: float) -> Survey:
                 "mend the service or the load, or raise the SLO",
             ),
         )
-    return Survey(_levels(series, terms, window), (*_dips(series, window), *_trends(series, window)))
+    return Survey(
+        _levels(series, terms, window),
+        (*_dips(series, window), *_trends(series, window, terms.offered_evenly(-terms.baseline, 0))),
+    )
 
 
 def log_latency(p95_s: FloatArray) -> FloatArray:
@@ -147,8 +150,9 @@ def _robust_spread(series: Series, window: slice) -> float:
     return max(mad, 0.5 / math.sqrt(float(np.median(series.scheduled[window])) or 1.0))
 
 
-def _trends(series: Series, window: slice) -> tuple[str, ...]:
-    named = (("goodput", series.goodput), ("QPS", series.qps))
+def _trends(series: Series, window: slice, offered_evenly: bool) -> tuple[str, ...]:
+    """Return the trends found. QPS follows what is offered: where that moves by intent, only goodput tells."""
+    named = (("goodput", series.goodput), *((("QPS", series.qps),) if offered_evenly else ()))
     found = ((name, _trend(values[window])) for name, values in named)
     return tuple(
         f"{name} moved by {trend:+.0%} over the baseline, at most {TREND:.0%} is allowed: "

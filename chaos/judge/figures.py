@@ -61,8 +61,8 @@ def findings_of(m: Measurement) -> Findings:
     incidents = [incident for some in found for incident in some]
     steady = m.series.observed & ~disturbed(m.series, incidents, _linger(m))
     return {
-        **throughput_findings(m.series, m.baseline, m.generator, m.terms.arrival_dispersion),
-        **fluctuation_findings(m.series.completed[steady], m.terms.arrival_dispersion, m.terms.window),
+        **throughput_findings(m.series, m.baseline, m.generator, m.terms),
+        **fluctuation_findings(m.series.completed[steady], m.terms),
         **availability_findings(m.series, m.baseline),
         **_latency(m),
         **_recovery(m, caused, found),

@@ -22,6 +22,7 @@ from scipy import stats
 from chaos.judge.finding import Finding, Findings, missing
 from chaos.judge.requests import IntArray
 from chaos.judge.verdict import Figure
+from chaos.record.terms import Terms
 
 FEWEST = 7
 """With fewer windows the standard error of a variance is so large that no limit can be resolved (see `doubt`)."""
@@ -82,18 +83,26 @@ def fluctuation(counts: IntArray, dispersion: float) -> Fluctuation:
     )
 
 
-def fluctuation_findings(counts: IntArray, dispersion: float, window_s: float) -> Findings:
+def fluctuation_findings(counts: IntArray, terms: Terms) -> Findings:
     """Return `qps_cv_raw`, `qps_cv_noise` and `qps_cv_real` over the counts of steady windows."""
-    if len(counts) < FEWEST or not counts.any():
-        why = f"{len(counts)} steady windows are too few, {FEWEST} are required: lengthen timeline.observe"
+    if why := _unfit(counts, terms):
         return {name: missing("1", why) for name in ("qps_cv_raw", "qps_cv_noise", "qps_cv_real")}
-    found = fluctuation(counts, dispersion)
+    found = fluctuation(counts, terms.arrival_dispersion)
 
     def figure(value: float) -> Figure:
-        return Figure(value=value, unit="1", window_s=window_s, n=found.n)
+        return Figure(value=value, unit="1", window_s=terms.window, n=found.n)
 
     return {
         "qps_cv_raw": Finding(figure(found.cv_raw)),
         "qps_cv_noise": Finding(figure(found.cv_noise)),
         "qps_cv_real": Finding(figure(found.cv_real), doubt=found.doubt),
     }
+
+
+def _unfit(counts: IntArray, terms: Terms) -> str:
+    """Return why no fluctuation can be told, or "". That of a trace is told: it contains the trace's own."""
+    if terms.process != "trace" and not terms.offered_evenly(0, terms.observe):
+        return "the steps of the load change the offered rate within the observation, so QPS moves by intent"
+    if len(counts) < FEWEST or not counts.any():
+        return f"{len(counts)} steady windows are too few, {FEWEST} are required: lengthen timeline.observe"
+    return ""

@@ -54,7 +54,7 @@ def gate(requests: Requests, terms: Terms, begin: int, end: int) -> Gate:
         *_slow(p99, limit),
         *_unsent(unsent, n),
         *_behind(left, n, span_s),
-        *_incomplete(n, terms, span_s),
+        *_incomplete(n, terms, begin * terms.window, end * terms.window),
     )
     generator = Generator(
         offered_rate=n / span_s,
@@ -118,12 +118,12 @@ def _behind(left: int, n: int, span_s: float) -> tuple[str, ...]:
     )
 
 
-def _incomplete(n: int, terms: Terms, span_s: float) -> tuple[str, ...]:
-    expected = terms.rate * span_s
+def _incomplete(n: int, terms: Terms, begin_s: float, end_s: float) -> tuple[str, ...]:
+    expected = terms.intended(begin_s, end_s)
     least = ACHIEVED * expected - SIGMAS * math.sqrt(terms.arrival_dispersion * expected) - 1
     if n >= least:
         return ()
     return (
-        f"the recording holds {n} requests in {span_s:g} s, about {expected:.0f} were intended: the load ended early "
-        "or rows were lost; repeat the run",
+        f"the recording holds {n} requests in {end_s - begin_s:g} s, about {expected:.0f} were intended: the load "
+        "ended early or rows were lost; repeat the run",
     )

@@ -7,6 +7,8 @@
 
 The dip is a minimum, and a minimum finds noise: the arrivals alone make 5-window means spread by sqrt(F0 / (5 m)), and
 the lowest of a hundred lies about 3 such spreads down. A dip within that is no evidence that a limit was broken.
+Where the offered rate itself changes (steps, a trace), the QPS of the baseline is no reference for that of later, and
+there is no dip: goodput knows what was offered, and shows an outage all the same.
 """
 
 from __future__ import annotations
@@ -20,17 +22,18 @@ from chaos.judge.finding import Finding, Findings, measured, missing
 from chaos.judge.incidents import REACH, SMOOTH
 from chaos.judge.series import Series
 from chaos.judge.verdict import Figure, Generator
+from chaos.record.terms import Terms
 
 EXTREME = 3.0
 
 
-def throughput_findings(series: Series, baseline: Baseline | None, generator: Generator, dispersion: float) -> Findings:
-    """Return the rates and the dip; `dispersion` is F0 of the arrivals."""
+def throughput_findings(series: Series, baseline: Baseline | None, generator: Generator, terms: Terms) -> Findings:
+    """Return the rates and the dip."""
     rates = {
         "offered_rate": measured(generator.offered_rate, "1/s"),
         "achieved_rate": measured(generator.achieved_rate, "1/s"),
     }
-    return rates | _levels(series) | {"qps_dip": _dip(series, baseline, dispersion)}
+    return rates | _levels(series) | {"qps_dip": _dip(series, baseline, terms)}
 
 
 def _levels(series: Series) -> Findings:
@@ -41,13 +44,17 @@ def _levels(series: Series) -> Findings:
     return {name: measured(value, "1/s", window_s=series.window_s, n=len(qps)) for name, value in values.items()}
 
 
-def _dip(series: Series, baseline: Baseline | None, dispersion: float) -> Finding:
+def _dip(series: Series, baseline: Baseline | None, terms: Terms) -> Finding:
+    if not terms.offered_evenly(-terms.baseline, terms.observe):
+        return missing(
+            "1", "the offered rate changes over time, so the QPS of the baseline is no reference: see goodput"
+        )
     if baseline is None or baseline.qps.x0 == 0:
         return missing("1", "there is no baseline to say which QPS is normal")
     means = centred_means(series)
     if not len(means):
         return missing("1", f"the observation is shorter than the {SMOOTH} windows that are averaged")
-    spread = EXTREME * math.sqrt(dispersion / (SMOOTH * baseline.qps.x0 * series.window_s))
+    spread = EXTREME * math.sqrt(terms.arrival_dispersion / (SMOOTH * baseline.qps.x0 * series.window_s))
     dip = max(0.0, 1 - float(means.min()) / baseline.qps.x0)
 
     def doubt(limit: float) -> str:

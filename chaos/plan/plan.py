@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from typing import Literal
 
 from chaos.plan.draw import draw_hosts, draw_seed
+from chaos.plan.rates import intended_rates, mean_rate
 from chaos.plan.reach import BlastRadius, blast_radius, check_reach
 from chaos.plan.step import Step
-from chaos.record.terms import Frozen, Terms
+from chaos.record.terms import Frozen, Process, RatePiece, Terms
 from chaos.spec.abort import AbortCondition
 from chaos.spec.experiment import Experiment, FaultStep
 from chaos.spec.inventory import Inventory
@@ -26,11 +27,21 @@ from chaos.spec.selection import On
 
 
 class PlannedClass(Frozen):
-    """One class of requests; `{seq}` and `{rand}` in the body are filled in as each is sent."""
+    """One class of requests; placeholders in the body are filled in as each is sent (`probes.template`)."""
 
     name: str
     weight: float
     body: str | None
+    is_json: bool = False
+    prompts: str | None = None
+
+
+class PlannedStep(Frozen):
+    """A stretch of `seconds` (None: to the end) at a rate from `first` to `last`, in 1/s."""
+
+    seconds: float | None
+    first: float
+    last: float
 
 
 class PlannedSlo(Frozen):
@@ -48,9 +59,12 @@ class PlannedLoad(Frozen):
     method: str
     headers: dict[str, str]
     classes: tuple[PlannedClass, ...]
-    process: Literal["constant", "poisson", "gamma"]
-    rate: float
+    process: Process
+    rate: float | None
     burstiness: float
+    steps: tuple[PlannedStep, ...] = ()
+    trace: str | None = None
+    fit: Literal["thin", "scale"] | None = None
     seed: int
     duration: float
     slo: PlannedSlo
@@ -90,10 +104,11 @@ def make_plan(experiment: Experiment, inventory: Inventory, trial: int = 0) -> P
         for planned in _plan(experiment, inventory, index, step, trial)
     )
     check_reach(steps, inventory)
+    load, times = _load(experiment, inventory, trial), experiment.timeline
     return Plan(
         trial=trial,
-        terms=_terms(experiment),
-        load=_load(experiment, inventory, trial),
+        terms=_terms(experiment, intended_rates(load, times.warmup, times.baseline, times.observe)),
+        load=load,
         steps=steps,
         abort=experiment.abort,
         reach=blast_radius(steps, inventory),
@@ -109,14 +124,15 @@ def _plan(experiment: Experiment, inventory: Inventory, index: int, step: FaultS
         yield Step(id=f"{fault.kind}-{index}@{host}", fault=fault, host=host, at_s=step.at, for_s=step.for_)
 
 
-def _terms(experiment: Experiment) -> Terms:
+def _terms(experiment: Experiment, profile: tuple[RatePiece, ...]) -> Terms:
     load, timeline, slo = experiment.load, experiment.timeline, _slo(experiment.load)
     return Terms(
         name=experiment.name,
         hypothesis=experiment.hypothesis,
-        rate=load.arrivals.rate,
+        rate=mean_rate(profile, 0, timeline.observe) if profile else load.arrivals.rate or 0.0,
         process=load.arrivals.process,
         burstiness=load.arrivals.burstiness,
+        profile=profile,
         classes=tuple(c.name for c in load.classes),
         slo_latency=slo.latency,
         slo_ttft=slo.ttft,
@@ -135,12 +151,15 @@ def _load(experiment: Experiment, inventory: Inventory, trial: int) -> PlannedLo
         url=fill(load.url, {name: inventory.url_of(name) for name in placeholders(load.url)}),
         method=load.method,
         headers=_headers(load),
-        classes=tuple(PlannedClass(name=c.name, weight=c.weight, body=_body(c)) for c in load.classes),
+        classes=tuple(_class(load, c) for c in load.classes),
         process=load.arrivals.process,
         rate=load.arrivals.rate,
         burstiness=load.arrivals.burstiness,
+        steps=tuple(PlannedStep(seconds=s.for_, first=s.rates[0], last=s.rates[1]) for s in load.arrivals.steps),
+        trace=load.arrivals.trace,
+        fit=load.arrivals.fit,
         seed=draw_seed(experiment.seed, trial),
-        duration=timeline.warmup + timeline.baseline + timeline.observe,
+        duration=timeline.total,
         slo=_slo(load),
         timeout=load.timeout,
         connect_timeout=load.connect_timeout,
@@ -166,6 +185,16 @@ def _headers(load: Load) -> dict[str, str]:
     if announced or not any(c.has_json for c in load.classes):
         return dict(load.headers)
     return {"Content-Type": "application/json", **load.headers}
+
+
+def _class(load: Load, kind: LoadClass) -> PlannedClass:
+    return PlannedClass(
+        name=kind.name,
+        weight=kind.weight,
+        body=_body(kind),
+        is_json=kind.has_json,
+        prompts=kind.prompts or load.prompts,
+    )
 
 
 def _body(request: LoadClass) -> str | None:

@@ -37,6 +37,9 @@ BUDGETS: dict[str, BudgetKind] = {
 }
 
 
+Process = Literal["constant", "poisson", "gamma", "trace"]
+
+
 class Frozen(BaseModel):
     """A value: fixed once made, and nothing it does not know gets in."""
 
@@ -50,8 +53,28 @@ class Budget(Frozen):
     limit: float
 
 
+class RatePiece(Frozen):
+    """From `begin` to `end` (s from zero) the intended rate goes evenly from `first` to `last`, in 1/s."""
+
+    begin: float
+    end: float
+    first: float
+    last: float
+
+    def intended(self, begin: float, end: float) -> float:
+        """Return how many requests are meant in the part of it that lies in a span."""
+        begin, end = max(begin, self.begin), min(end, self.end)
+        if end <= begin:
+            return 0.0
+        middle = ((begin + end) / 2 - self.begin) / (self.end - self.begin)
+        return (end - begin) * (self.first + (self.last - self.first) * middle)
+
+
 class Terms(Frozen):
     """The load that was intended, the timeline, and the limits. Times in s, rates in 1/s.
+
+    `profile` is the intended rate over time where it is not `rate` throughout; `rate` is then its mean over the
+    observation.
 
     `zero` of every figure is the end of the baseline: warm-up runs from -(warmup + baseline), observation to `observe`.
     """
@@ -59,8 +82,9 @@ class Terms(Frozen):
     name: str
     hypothesis: str = ""
     rate: float
-    process: Literal["constant", "poisson", "gamma"] = "poisson"
+    process: Process = "poisson"
     burstiness: float = 1.0
+    profile: tuple[RatePiece, ...] = ()
     classes: tuple[str, ...] = ("default",)
     slo_latency: float | None = None
     slo_ttft: float | None = None
@@ -74,5 +98,19 @@ class Terms(Frozen):
 
     @property
     def arrival_dispersion(self) -> float:
-        """F0, the variance-to-mean ratio that the arrivals alone put into a count: 1 Poisson, 0 paced, 1/b gamma."""
-        return {"constant": 0.0, "poisson": 1.0, "gamma": 1.0 / self.burstiness}[self.process]
+        """F0, the variance-to-mean ratio that the arrivals alone put into a count: 1 Poisson, 0 paced, 1/b gamma.
+
+        Of a trace it is not known and 1 by convention: the real CV of a replay contains the trace's own burstiness.
+        """
+        return {"constant": 0.0, "poisson": 1.0, "gamma": 1.0 / self.burstiness, "trace": 1.0}[self.process]
+
+    def intended(self, begin: float, end: float) -> float:
+        """Return how many requests were meant to be due in a span (s from zero), on the mean of all seeds."""
+        if not self.profile:
+            return self.rate * (end - begin)
+        return sum(piece.intended(begin, end) for piece in self.profile)
+
+    def offered_evenly(self, begin: float, end: float) -> bool:
+        """Whether one rate was meant throughout a span (s from zero). That of a trace is its own, and never even."""
+        inside = [piece for piece in self.profile if piece.begin < end and piece.end > begin]
+        return self.process != "trace" and len({rate for piece in inside for rate in (piece.first, piece.last)}) <= 1

@@ -12,6 +12,7 @@ from chaos.errors import LoadFailed
 from chaos.plan.plan import PlannedLoad
 from probes.live import Live, LiveReader
 from probes.plan import LoadPlan, RequestClass
+from probes.profile import Step
 from probes.slo import Slo
 
 SAMPLES, CHUNKS, STATISTICS = "samples.bin", "chunks.bin", "generator.json"
@@ -20,10 +21,11 @@ _LIVE, _PLAN, _LOG = "live.bin", "load.json", "load.log"
 
 def load_plan(folder: Path, load: PlannedLoad, start: int) -> LoadPlan:
     """Return what the load's process is to do, and where in a recording's folder it writes."""
-    settings = load.model_dump(exclude={"classes", "slo"})
+    settings = load.model_dump(exclude={"classes", "slo", "steps"})
     return LoadPlan(
         **settings,
-        classes=tuple(RequestClass(name=c.name, weight=c.weight, body=c.body) for c in load.classes),
+        classes=tuple(RequestClass(**c.model_dump()) for c in load.classes),
+        steps=tuple(Step(**step.model_dump()) for step in load.steps),
         slo=Slo(**load.slo.model_dump()),
         start=start,
         samples=str(folder / SAMPLES),

@@ -41,6 +41,11 @@ class Timeline(Spec):
     observe: PositiveDuration
     """From the first fault's earliest moment to the end of the run: the faults and the recovery."""
 
+    @property
+    def total(self) -> float:
+        """How long the load lasts, in s."""
+        return self.warmup + self.baseline + self.observe
+
 
 class StepFrame(Spec):
     """Where and when a fault acts."""
@@ -129,7 +134,9 @@ def load_experiment(path: FilePath, faults: FaultRegistry) -> Experiment:
         sheet.close(SpecError)
     steps = _read_steps(sheet, raw.get("faults", []), faults)
     _check_times(sheet, steps, raw.get("timeline"))
-    experiment = sheet.check(Experiment, raw | {"faults": tuple(steps.values())}, ())
+    experiment = sheet.check(Experiment, raw | {"faults": tuple(steps.values())}, (), context={"folder": path.parent})
+    if experiment:
+        _check_load(sheet, experiment)
     sheet.close(SpecError)
     assert experiment is not None, "the sheet raises when a model has mistakes"
     experiment._document = document
@@ -181,3 +188,9 @@ def _check_times(sheet: Sheet, steps: dict[int, FaultStep], timeline: Any) -> No
                 f"the fault would end at {end} (at + for), after the observation ends at {allowed} (timeline.observe)"
             )
             sheet.wrong(("faults", index, "for" if step.for_ else "at"), text)
+
+
+def _check_load(sheet: Sheet, experiment: Experiment) -> None:
+    """Note what the load would find wrong once it runs for the whole timeline."""
+    for at, text in experiment.load.mistakes(experiment.timeline.total):
+        sheet.wrong(("load", *at), text)

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from chaos.spec.fields import Count, NotEmpty, PositiveDuration, PositiveNumber, PositiveRate, PositiveSize, Spec, Text
+from chaos.spec.arrivals import Arrivals
+from chaos.spec.fields import (
+    Count,
+    LocalFile,
+    LocalPath,
+    NotEmpty,
+    PositiveDuration,
+    PositiveNumber,
+    PositiveSize,
+    Spec,
+    Text,
+)
+from chaos.spec.places import Path
 from chaos.units import show_seconds
 
 _PLACEHOLDER = re.compile(r"\{([\w.-]+)\}")
@@ -60,9 +72,13 @@ class LoadClass(Spec):
     weight: PositiveNumber = 1.0
     """The share of this class is its weight by the sum of all weights."""
     json_: Any = Field(default=None, alias="json")
-    """The body, sent as JSON. `{seq}` becomes the number of the request, `{rand}` a random one."""
+    """The body, sent as JSON. `{seq}` becomes the number of the request, `{rand}` a random one, `{prompt}` a line of
+    `prompts`; with a trace, `{context_tokens}` and `{generated_tokens}` its numbers (a string of nothing else becomes a
+    number: `max_tokens: "{generated_tokens}"`), and `{context}` that many words as a stand-in for tokens."""
     body: Annotated[str, StringConstraints(strict=True, min_length=1)] | None = None
-    """The body, sent as it stands but for `{seq}` and `{rand}`."""
+    """The body, sent as it stands but for the same placeholders."""
+    prompts: LocalFile | None = None
+    """A file with one prompt a line, relative to the experiment's; in place of the load's."""
 
     @model_validator(mode="after")
     def _has_one_body(self) -> Self:
@@ -74,25 +90,6 @@ class LoadClass(Spec):
     def has_json(self) -> bool:
         """Whether the body is JSON."""
         return "json_" in self.model_fields_set
-
-
-class Arrivals(Spec):
-    """When requests are sent: an open loop, whatever the answers do."""
-
-    process: Literal["constant", "poisson", "gamma"] = "poisson"
-    """constant: evenly paced; poisson: independent arrivals; gamma: bursts, set by burstiness."""
-    rate: PositiveRate
-    """Requests per second on the average, like "200/s"."""
-    burstiness: PositiveNumber = 1.0
-    """The shape of the gamma gaps: 1 is poisson, less is burstier (variance-to-mean 1/burstiness)."""
-
-    @field_validator("burstiness")
-    @classmethod
-    def _is_gamma(cls, value: float, info: ValidationInfo) -> float:
-        process = info.data.get("process", "gamma")
-        if process != "gamma":
-            raise ValueError(f"burstiness belongs to process gamma; found process {process}")
-        return value
 
 
 class Slo(Spec):
@@ -115,11 +112,11 @@ class Slo(Spec):
 class Tls(Spec):
     """Whom an https endpoint is verified by, and what this client shows of itself. It is always verified."""
 
-    ca: Text | None = None
+    ca: LocalFile | None = None
     """A file of authorities (PEM) in place of the system's."""
-    certificate: Text | None = None
+    certificate: LocalFile | None = None
     """This client's certificate (PEM), where the endpoint asks for one; the key may be in the same file."""
-    key: Text | None = None
+    key: LocalFile | None = None
     """The key of the certificate (PEM), without a passphrase."""
 
     @model_validator(mode="after")
@@ -142,6 +139,8 @@ class Load(Spec):
     """The mix of requests."""
     arrivals: Arrivals
     """When requests are sent."""
+    prompts: LocalFile | None = None
+    """A file with one prompt a line, relative to the experiment's: they are shuffled and taken in turn."""
     timeout: PositiveDuration = 10.0
     """A request without a complete answer by then is given up."""
     connect_timeout: PositiveDuration = 3.0
@@ -154,7 +153,7 @@ class Load(Spec):
     """Whether answers are streamed chat completions (server-sent events), whose tokens are timed one by one."""
     http2: bool = False
     """Whether to speak HTTP/2 by httpx, which is slower, instead of HTTP/1.1."""
-    unix_socket: Text | None = None
+    unix_socket: LocalPath | None = None
     """The path of a socket to connect to; the URL's host is then only what the requests say."""
     tls: Tls | None = None
     """Certificates for https."""
@@ -178,13 +177,9 @@ class Load(Spec):
         if timeout and slo.latency is not None and slo.latency > timeout:
             given_up, late = show_seconds(timeout), show_seconds(slo.latency)
             raise ValueError(f"a request is given up after {given_up} (timeout), before it could be late at {late}")
+        if (slo.ttft or slo.tpot) and not info.data.get("stream"):
+            raise ValueError("ttft and tpot are of streamed answers; add stream: true to the load")
         return slo
-
-    @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
-        if self.slo and (self.slo.ttft or self.slo.tpot) and not self.stream:
-            raise ValueError("slo: ttft and tpot are of streamed answers; add stream: true")
-        return self
 
     @model_validator(mode="after")
     def _means_its_body(self) -> Self:
@@ -192,6 +187,53 @@ class Load(Spec):
         if bodies and "method" not in self.model_fields_set:
             raise ValueError("the classes have bodies and no method is given; write method: POST")
         return self
+
+    def mistakes(self, duration: float) -> Iterator[tuple[Path, str]]:
+        """Yield what a load of `duration` s would find wrong, each with the path it stands at."""
+        from probes.errors import PlanError
+        from probes.template import read_prompts, unfilled
+
+        yield from ((("arrivals", *at), text) for at, text in self.arrivals.mistakes(duration))
+        yield from _tls_mistakes(self.tls)
+        files: dict[Path, str | None] = {("prompts",): self.prompts}
+        for index, kind in enumerate(self.classes):
+            files["classes", index, "prompts"] = kind.prompts
+            prompts, trace = bool(kind.prompts or self.prompts), self.arrivals.process == "trace"
+            texts = _texts(kind.json_, ("json",)) if kind.has_json else _texts(kind.body, ("body",))
+            for at, text in texts:
+                if why := unfilled(text, prompts=prompts, trace=trace):
+                    yield ("classes", index, *at), why
+        for at, file in files.items():
+            try:
+                if file is not None:
+                    read_prompts(file)
+            except PlanError as error:
+                yield at, str(error)
+
+
+def _tls_mistakes(tls: Tls | None) -> Iterator[tuple[Path, str]]:
+    from probes.errors import PlanError
+    from probes.wire import tls_context
+
+    try:
+        if tls:
+            tls_context(**tls.model_dump())
+    except PlanError as error:
+        what, _, text = str(error).partition(": ")
+        yield ("tls", what), text
+
+
+def _texts(value: Any, at: Path) -> Iterator[tuple[Path, str]]:
+    """Yield every text in a body, keys too, with its path."""
+    if isinstance(value, str):
+        yield at, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*at, key), key
+            yield from _texts(inner, (*at, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _texts(inner, (*at, index))
 
 
 def fill(url: str, authorities: Mapping[str, str]) -> str:

@@ -138,6 +138,19 @@ async def _drip(_: Oracle, client: Client) -> bool:
     return True
 
 
+async def _begin_then_wait(_: Oracle, client: Client) -> bool:
+    await client.send(OK[:10])
+    await asyncio.sleep(0.15)
+    await client.send(OK[10:])
+    return True
+
+
+async def _endless(_: Oracle, client: Client) -> bool:
+    await client.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        await client.send(b"1000\r\n%b\r\n" % bytes(4096))
+
+
 BEHAVIOURS: dict[str, Callable[[Oracle, Client], Awaitable[bool]]] = {
     "/slow": _slow,
     "/stall": _stall,
@@ -149,19 +162,24 @@ BEHAVIOURS: dict[str, Callable[[Oracle, Client], Awaitable[bool]]] = {
     "/until-eof": _until_eof,
     "/half-close": _half_close,
     "/drip": _drip,
+    "/begin-then-wait": _begin_then_wait,
+    "/endless": _endless,
 }
 
 
 @contextmanager
 def running(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Oracle]:
-    """Serve until the block ends."""
+    """Serve until the block ends; a host that is a path is a unix socket."""
     oracle, ready = Oracle(), threading.Event()
     loop = asyncio.new_event_loop()
     ended = asyncio.Event()
 
     async def serve() -> None:
-        server = await asyncio.start_server(oracle.serve, host, 0, ssl=tls)
-        oracle.port = server.sockets[0].getsockname()[1]
+        if host.startswith("/"):
+            server: asyncio.Server = await asyncio.start_unix_server(oracle.serve, host, ssl=tls)
+        else:
+            server = await asyncio.start_server(oracle.serve, host, 0, ssl=tls)
+            oracle.port = server.sockets[0].getsockname()[1]
         ready.set()
         await ended.wait()
         server.close()

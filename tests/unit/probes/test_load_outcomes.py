@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.unit.probes import oracle_server
 from tests.unit.probes.oracle_server import Oracle
@@ -151,44 +144,36 @@ def test_ipv6(tmp_path: Path) -> None:
     assert b"Host: [::1]:" in server.requests[0]
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that signs itself, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "oracle")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    signed = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
-    path = tmp_path_factory.mktemp("tls") / "oracle.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
-@pytest.fixture
-def tls_oracle(certificate: Path) -> Iterator[Oracle]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    with oracle_server.running(tls=context) as server:
-        yield server
-
-
-def test_tls_with_a_certificate_that_is_trusted(
-    tls_oracle: Oracle, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    outcome = run(tmp_path, tls_oracle.url("/ok", scheme="https"), connections=1)
+def test_a_unix_socket(tmp_path: Path) -> None:
+    with oracle_server.running(str(tmp_path / "oracle.socket")) as server:
+        outcome = run(tmp_path, "http://appliance/ok", unix_socket=str(tmp_path / "oracle.socket"))
     assert outcome.errors == {"ok": 10}
-    assert tls_oracle.connections == 1
+    assert b"Host: appliance\r\n" in server.requests[0]
 
 
-def test_tls_with_a_certificate_that_is_not_trusted(tls_oracle: Oracle, tmp_path: Path) -> None:
-    assert run(tmp_path, tls_oracle.url("/ok", scheme="https")).errors == {"tls_failed": 10}
+def test_a_unix_socket_that_is_not_there(tmp_path: Path) -> None:
+    outcome = run(tmp_path, "http://appliance/", unix_socket=str(tmp_path / "none"))
+    assert outcome.errors == {"connect_failed": 10}
 
 
-def test_tls_to_a_server_that_does_not_speak_it(oracle: Oracle, tmp_path: Path) -> None:
-    assert run(tmp_path, oracle.url("/ok", scheme="https"), connect_timeout=0.2).errors == {"connect_timeout": 10}
+def test_nothing_of_an_answer_in_time(oracle: Oracle, tmp_path: Path) -> None:
+    outcome = run(tmp_path, oracle.url("/never"), first_byte_timeout=0.1)
+    assert outcome.errors == {"first_byte_timeout": 10}
+
+
+def test_an_answer_that_began_in_time_may_take_longer(oracle: Oracle, tmp_path: Path) -> None:
+    outcome = run(tmp_path, oracle.url("/begin-then-wait"), first_byte_timeout=0.1, connections=10)
+    assert outcome.errors == {"ok": 10}
+    assert (outcome.rows["end"] - outcome.rows["sent"] > 150_000_000).all()
+
+
+def test_an_answer_larger_than_the_limit_is_cut_off(oracle: Oracle, tmp_path: Path) -> None:
+    before = oracle.connections
+    outcome = run(tmp_path, oracle.url("/endless"), response_limit=100_000, connections=1)
+    assert outcome.errors == {"too_large": 10}
+    assert (outcome.rows["bytes"] < 1_000_000).all()
+    assert oracle.connections == before + 10  # none is used again
+
+
+def test_an_answer_of_just_the_limit_is_taken(oracle: Oracle, tmp_path: Path) -> None:
+    assert run(tmp_path, oracle.url("/ok"), response_limit=len(oracle_server.OK)).errors == {"ok": 10}
