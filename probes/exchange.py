@@ -135,7 +135,7 @@ class ExchangeConnection(Connection):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; trailers are not kept (httptools calls this)."""
         if not self.exchange.status:
-            self.exchange.headers.append((name, value))
+            self.exchange.headers.append((name, value.rstrip(b" \t")))  # RFC 9112, section 5.1
 
     def on_headers_complete(self) -> None:
         """Hand the head over, unless it is an interim one (httptools calls this)."""
