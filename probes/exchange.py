@@ -123,14 +123,14 @@ class ExchangeConnection(Connection):
             self._deadlines.add(self, monotonic_ns())
 
     def on_message_begin(self) -> None:
-        """Forget the headers of an interim answer (httptools calls this)."""
+        """Forget the head of an interim answer (httptools calls this)."""
         if not self.exchange.status:
-            self.exchange.headers = []
+            self.exchange.headers, self.exchange.reason = [], b""
 
     def on_status(self, reason: bytes) -> None:
-        """Keep the reason phrase (httptools calls this)."""
+        """Keep the reason phrase, which may come in parts (httptools calls this)."""
         if not self.exchange.status:
-            self.exchange.reason = reason
+            self.exchange.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; trailers are not kept (httptools calls this)."""

@@ -157,7 +157,7 @@ async def _answered(pool: Pool, call: _Call, exchange: Exchange) -> ExchangeConn
             await _connected(pool, connection, exchange, timeouts.get("connect"))
         if connection.writable is not None:
             await _drained(connection, call, exchange)
-        if exchange.upload is Upload.ON and exchange.error is None:
+        if exchange.upload is Upload.ON and exchange.error in (None, ErrorKind.OK):
             await _upload(connection, call, exchange)
         if not exchange.head.done():
             connection.watch(pool.reads(timeouts.get("read")))
