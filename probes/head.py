@@ -14,28 +14,24 @@ _TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+\Z")  # RFC 9110, section 5.6.2
 
 def encode_head(request: httpx.Request) -> bytes:
     """Return the request line and the header fields. Raises LocalProtocolError for what would not be one request."""
-    line = _line(request.method, request.extensions.get("target", request.url.raw_path))
-    fields = request.headers.raw
-    head = b"%b%b\r\n" % (line, b"".join([b"%b: %b\r\n" % field for field in fields]))
-    if head.count(b"\n") != len(fields) + 2 or head.count(b"\r") != len(fields) + 2 or b"\0" in head:
-        raise httpx.LocalProtocolError("a header field holds a line end or NUL, which would end it", request=request)
-    for name, _ in fields:
-        _check_name(name)
-    return head
+    target = request.extensions.get("target", request.url.raw_path)
+    return _head(request.method, target, tuple(request.headers.raw))
 
 
-@lru_cache(maxsize=256)
-def _line(method: str, target: bytes) -> bytes:
-    """Return the request line. Raises LocalProtocolError where it would read as another."""
+@lru_cache(maxsize=64)  # most requests of a client have the head of one before
+def _head(method: str, target: bytes, fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
     if not _TOKEN.match(method) or not target or any(not 0x21 <= byte < 0x7F for byte in target):
         raise httpx.LocalProtocolError(f"{method!r} {target!r} can't stand in a request line")
-    return b"%b %b HTTP/1.1\r\n" % (method.encode(), target)
-
-
-@lru_cache(maxsize=1024)
-def _check_name(name: bytes) -> None:
-    if not _TOKEN.match(name.decode("latin-1")):
-        raise httpx.LocalProtocolError(f"{name!r} can't be the name of a header field")
+    for name, value in fields:
+        if not _TOKEN.match(name.decode("latin-1")):
+            raise httpx.LocalProtocolError(f"{name!r} can't be the name of a header field")
+        if any(end in value for end in (b"\r", b"\n", b"\0")):
+            raise httpx.LocalProtocolError(f"{name!r}: its value holds a line end or NUL, which would end it")
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (
+        method.encode(),
+        target,
+        b"".join([b"%b: %b\r\n" % field for field in fields]),
+    )
 
 
 def buffered_body(request: httpx.Request) -> bytes | None:

@@ -5,7 +5,8 @@
 
 It does what httpx.AsyncHTTPTransport does for HTTP/1.1 on asyncio: the same limits, timeouts, certificates and errors,
 an answer that is streamed as it comes, a body that is streamed as it is made. It does not speak HTTP/2, does not go
-through proxies, and takes no `trace` extension: httpx's own transport does.
+through proxies, does not switch protocols (CONNECT, 101), and takes no `trace` extension: httpx's own transport does.
+Other than there, an upload ends as soon as the answer is an error; a body that all came with its head is read at once.
 
 A request that met a connection which the server had just closed is sent again, once, on a new one, where the kernel
 says that the server never had it (`wire`), and its body can be had again.

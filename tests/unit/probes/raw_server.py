@@ -16,7 +16,7 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
 
 @dataclass
 class Peer:
-    """The server's side. `most` is how many connections were open at once; `requests` has each with its body, as sent."""
+    """The server's side: how many connections were open at once, at `most`; each of the `requests` as it was sent."""
 
     url: str = ""
     opened: int = 0

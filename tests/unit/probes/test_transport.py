@@ -128,14 +128,14 @@ def test_write_timeout(run: Run, content: bytes | None) -> None:
 
 def test_a_body_that_takes_longer_to_send_than_an_answer_may_is_no_read_timeout(run: Run) -> None:
     async def slow(peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.7)
         await peer.request(reader)
         writer.write(OK)
 
     async def main() -> None:
-        timeout = httpx.Timeout(5, read=0.2)
+        timeout = httpx.Timeout(5, read=0.5)
         async with serving(slow) as peer, httpx.AsyncClient(transport=WireTransport(), timeout=timeout) as client:
-            assert (await client.post(peer.url, content=bytes(20 << 20))).status_code == 200
+            assert (await client.post(peer.url, content=bytes(8 << 20))).status_code == 200
 
     run(main())
 
