@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from enum import Enum, auto
 from time import monotonic_ns
 from typing import cast
 
@@ -30,15 +31,32 @@ class Origin:
         self.idle: dict[ExchangeConnection, None] = {}
 
 
+class Upload(Enum):
+    """How it stands with a body that is made while it is sent."""
+
+    NONE = auto()
+    """There is none, or all of it is sent."""
+    ON = auto()
+    CUT_SHORT = auto()
+    """The answer was an error, and the rest is not sent: the connection can't be used again."""
+
+
 class Exchange:
     """One request and its answer. The attributes of the head are there once `head` is done; it never has an exception.
 
     `error` is None until the answer is complete (OK) or broken off. `changed` is set while somebody waits for more.
+    `head_only`: it is a HEAD; `resent`: it was sent before, on a connection that turned out to be closed.
     """
 
-    __slots__ = ("cause", "changed", "chunks", "error", "head", "headers", "reason", "status", "unread", "version")
+    __slots__ = (
+        "cause", "changed", "chunks", "error", "head", "head_only", "headers", "reason", "resent", "status", "unread",
+        "upload", "version",
+    )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, head_only: bool, upload: Upload = Upload.NONE, resent: bool = False
+    ) -> None:
+        self.head_only, self.upload, self.resent = head_only, upload, resent
         self.head: asyncio.Future[None] = loop.create_future()
         self.changed: asyncio.Future[None] | None = None
         self.chunks: deque[bytes] = deque()
@@ -62,22 +80,25 @@ class Exchange:
 
 
 class ExchangeConnection(Connection):
-    """A connection whose tokens are exchanges. `idle_since` (ns) and `uploading` are for its users to set."""
+    """A connection whose tokens are exchanges. `idle_since` (ns) is for its users to set.
 
-    __slots__ = ("_deadlines", "_paused", "_writable", "exchange", "idle_since", "made", "origin", "uploading")
+    `writable` is set while the socket takes no more, and done once it does again, or the connection is gone.
+    """
+
+    __slots__ = ("_deadlines", "_paused", "exchange", "idle_since", "made", "origin", "writable")
 
     def __init__(self, origin: Origin, owner: Owner) -> None:
         super().__init__(origin.endpoint, owner)
-        self.origin, self.idle_since, self.uploading = origin, 0, False
+        self.origin, self.idle_since = origin, 0
         self.exchange: Exchange
         self.made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._writable: asyncio.Future[None] | None = None
+        self.writable: asyncio.Future[None] | None = None
         self._deadlines: Deadlines[ExchangeConnection] | None = None
         self._paused = False
 
     def exchange_for(self, request: bytes, exchange: Exchange) -> None:
         """Send a request, whose answer goes into an exchange."""
-        self.exchange = exchange
+        self.exchange, self.head_only = exchange, exchange.head_only
         self.send(request, exchange, monotonic_ns())
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -102,19 +123,19 @@ class ExchangeConnection(Connection):
             self._deadlines.add(self, monotonic_ns())
 
     def on_message_begin(self) -> None:
-        """Forget the headers of an interim answer (httptools calls this)."""
+        """Forget the head of an interim answer (httptools calls this)."""
         if not self.exchange.status:
-            self.exchange.headers = []
+            self.exchange.headers, self.exchange.reason = [], b""
 
     def on_status(self, reason: bytes) -> None:
-        """Keep the reason phrase (httptools calls this)."""
+        """Keep the reason phrase, which may come in parts (httptools calls this)."""
         if not self.exchange.status:
-            self.exchange.reason = reason
+            self.exchange.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; trailers are not kept (httptools calls this)."""
         if not self.exchange.status:
-            self.exchange.headers.append((name, value))
+            self.exchange.headers.append((name, value.rstrip(b" \t")))  # RFC 9112, section 5.1
 
     def on_headers_complete(self) -> None:
         """Hand the head over, unless it is an interim one (httptools calls this)."""
@@ -156,16 +177,23 @@ class ExchangeConnection(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Tell who waits to write."""
         super().connection_made(transport)
-        self.made.set_result(None)
+        if not self.made.done():
+            self.made.set_result(None)
 
     def write(self, data: bytes) -> None:
         """Send more of a request that was begun."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
+    def uploaded(self) -> None:
+        """Take note that the body is sent: where the answer was complete before that, only now it is free again."""
+        self.exchange.upload = Upload.NONE
+        if self.token is None and not self._gone:
+            self._owner.idle(self)
+
     def pause_writing(self) -> None:
         """Note that the socket takes no more for now (asyncio calls this)."""
-        self._writable = asyncio.get_running_loop().create_future()
+        self.writable = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
         """Note that it does (asyncio calls this)."""
@@ -176,12 +204,7 @@ class ExchangeConnection(Connection):
         super().connection_lost(exc)
         self._wake_writer()
 
-    async def drain(self) -> None:
-        """Return once the socket takes more, or the connection is gone."""
-        if self._writable is not None:
-            await self._writable
-
     def _wake_writer(self) -> None:
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._writable = None
+        if self.writable is not None and not self.writable.done():
+            self.writable.set_result(None)
+        self.writable = None

@@ -5,7 +5,8 @@
 
 It does what httpx.AsyncHTTPTransport does for HTTP/1.1 on asyncio: the same limits, timeouts, certificates and errors,
 an answer that is streamed as it comes, a body that is streamed as it is made. It does not speak HTTP/2, does not go
-through proxies, and takes no `trace` extension: httpx's own transport does.
+through proxies, does not switch protocols (CONNECT, 101), and takes no `trace` extension: httpx's own transport does.
+Other than there, an upload ends as soon as the answer is an error; a body that all came with its head is read at once.
 
 A request that met a connection which the server had just closed is sent again, once, on a new one, where the kernel
 says that the server never had it (`wire`), and its body can be had again.
@@ -17,34 +18,34 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from time import monotonic_ns
 from typing import Any, NamedTuple
 
 import httpx
 
 from probes.errors import ErrorKind
-from probes.exchange import Exchange, ExchangeConnection, Origin
-from probes.pool import Deadline, Pool
+from probes.exchange import Exchange, ExchangeConnection, Origin, Upload
+from probes.head import buffered_body, check_length, chunk, encode_head, framed, is_chunked
+from probes.pool import Deadline, Outgoing, Pool, drop
 from probes.wire import Endpoint
 
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
 """What httpx allows itself by default."""
-_NO_TIMEOUTS: Mapping[str, float | None] = {}
 _PORTS = {"http": 80, "https": 443}
 _BACKOFF = 0.5  # s before the second attempt to connect, doubled for each one after it, as httpx does
 
 
-class _Outgoing(NamedTuple):
+class _Call(NamedTuple):
     """A request, taken apart once.
 
-    `body` is None where it is yet to be made; `timeouts` are httpx's connect, read, write and pool, in s or None.
+    `data` is the head, and the body where that is in memory (`buffered`). `timeouts` are httpx's connect, read, write
+    and pool, in s or None.
     """
 
     request: httpx.Request
     origin: Origin
-    head: bytes
-    body: bytes | None
+    data: bytes
+    buffered: bool
     timeouts: Mapping[str, float | None]
 
 
@@ -77,15 +78,14 @@ class WireTransport(httpx.AsyncBaseTransport):
         Raises the errors of httpx (httpx.TransportError).
         """
         pool = self._pool()
-        outgoing = _Outgoing(
-            request, self._origin(request), encode_head(request), buffered_body(request),
-            request.extensions.get("timeout", _NO_TIMEOUTS),
-        )  # fmt: skip
+        head, body = encode_head(request), buffered_body(request)
+        data, timeouts = head if body is None else framed(request, head, body), request.extensions.get("timeout", {})
+        call = _Call(request, self._origin(request), data, body is not None, timeouts)
         for attempt in range(self._retries):
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):
-                return await _exchanged(pool, outgoing)
+                return await _response(pool, call)
             await asyncio.sleep(_BACKOFF * 2 ** (attempt - 1) if attempt else 0)
-        return await _exchanged(pool, outgoing)
+        return await _response(pool, call)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -127,19 +127,20 @@ class WireTransport(httpx.AsyncBaseTransport):
         return self._context
 
 
-async def _exchanged(pool: Pool, outgoing: _Outgoing) -> httpx.Response:
+async def _response(pool: Pool, call: _Call) -> httpx.Response:
     """Send a request and return its answer with the body still to come."""
-    connection = pool.connection(outgoing.origin) or await _waited_for(pool, outgoing)
-    exchange = await _answered(pool, connection, outgoing)
-    if exchange.error is ErrorKind.STALE_CONNECTION and outgoing.body is not None:
-        connection = pool.fresh(outgoing.origin)
-        exchange = await _answered(pool, connection, outgoing)
+    head_only = call.request.method == "HEAD"
+    exchange = Exchange(pool.loop, head_only, Upload.NONE if call.buffered else Upload.ON)
+    connection = await _answered(pool, call, exchange)
+    if exchange.error is ErrorKind.STALE_CONNECTION and call.buffered:
+        exchange = Exchange(pool.loop, head_only, resent=True)
+        connection = await _answered(pool, call, exchange)
     if not exchange.status:
-        raise error_of(exchange.error, exchange.cause, outgoing.request)
+        raise error_of(exchange.error, exchange.cause, call.request)
     return httpx.Response(
         exchange.status,
         headers=exchange.headers,
-        stream=_body(pool, connection, exchange, outgoing),
+        stream=_body(pool, connection, exchange, call),
         extensions={
             "http_version": b"HTTP/1.1" if exchange.version == "1.1" else b"HTTP/1.0",
             "reason_phrase": exchange.reason,
@@ -148,33 +149,36 @@ async def _exchanged(pool: Pool, outgoing: _Outgoing) -> httpx.Response:
     )
 
 
-async def _waited_for(pool: Pool, outgoing: _Outgoing) -> ExchangeConnection:
-    limit = outgoing.timeouts.get("pool")
-    try:
-        return await asyncio.wait_for(pool.wait_connection(outgoing.origin), limit)
-    except TimeoutError as error:
-        raise httpx.PoolTimeout(f"no connection was free within {limit:g} s", request=outgoing.request) from error
-
-
-async def _answered(pool: Pool, connection: ExchangeConnection, outgoing: _Outgoing) -> Exchange:
+async def _answered(pool: Pool, call: _Call, exchange: Exchange) -> ExchangeConnection:
     """Send a request; return when the head of the answer is there, or the exchange has failed."""
-    exchange, body, timeouts = Exchange(pool.loop), outgoing.body, outgoing.timeouts
-    connection.head_only = outgoing.request.method == "HEAD"
-    fresh = not connection.opened
-    connection.exchange_for(outgoing.head + body if body else outgoing.head, exchange)
+    first, timeouts = Outgoing(call.origin, call.data, exchange), call.timeouts
+    connection = pool.send(first) or await _sent_in_turn(pool, call, first)
     try:
-        if fresh:
+        if not connection.opened:
             await _connected(pool, connection, exchange, timeouts.get("connect"))
-        if body is None:
-            await _upload(connection, exchange, outgoing)
+        if connection.writable is not None:
+            await _drained(connection, call, exchange)
+        if exchange.upload is Upload.ON and exchange.error in (None, ErrorKind.OK):
+            await _upload(connection, call, exchange)
         if not exchange.head.done():
             connection.watch(pool.reads(timeouts.get("read")))
             await exchange.head
-    except BaseException:  # cancelled, or the body's own error: what was half sent can't be used again
-        connection.give_up(ErrorKind.CANCELLED)
+    except BaseException:  # cancelled, too late, or the body's own error
+        drop(connection, exchange)
         raise
-    connection.unwatch()  # the body's time is counted while somebody waits for it
-    return exchange
+    if connection.token is exchange:  # it may be another's already
+        connection.unwatch()  # the body's time is counted while somebody waits for it
+    return connection
+
+
+async def _sent_in_turn(pool: Pool, call: _Call, first: Outgoing) -> ExchangeConnection:
+    limit = call.timeouts.get("pool")
+    connection = await pool.wait_and_send(first, limit)
+    if connection is not None:
+        return connection
+    if first.exchange.error is not None:
+        raise error_of(first.exchange.error, None, call.request)
+    raise httpx.PoolTimeout(f"no connection was free within {limit:g} s", request=call.request)
 
 
 async def _connected(pool: Pool, connection: ExchangeConnection, exchange: Exchange, limit: float | None) -> None:
@@ -182,37 +186,60 @@ async def _connected(pool: Pool, connection: ExchangeConnection, exchange: Excha
     deadlines = pool.connects(limit)
     if deadlines is not None:
         deadlines.add(connection, monotonic_ns())
-    await asyncio.wait((connection.made, exchange.head), return_when=asyncio.FIRST_COMPLETED)
-    if deadlines is not None:
-        deadlines.discard(connection)
+    try:
+        await asyncio.wait((connection.made, exchange.head), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if deadlines is not None:
+            deadlines.discard(connection)
 
 
-async def _upload(connection: ExchangeConnection, exchange: Exchange, outgoing: _Outgoing) -> None:
-    """Send a body as it is made, for as long as there is no answer; a body cut short spoils the connection."""
-    request, limit = outgoing.request, outgoing.timeouts.get("write")
-    assert isinstance(request.stream, httpx.AsyncByteStream), "httpx's AsyncClient sees to that"
-    chunked = request.headers.get("transfer-encoding", "").lower() == "chunked"
-    connection.uploading = True
-    async for data in request.stream:
-        if exchange.head.done():
+async def _drained(connection: ExchangeConnection, call: _Call, exchange: Exchange) -> None:
+    """Return once the socket takes more, the connection is gone, or there is an answer. Raises WriteTimeout."""
+    limit, writable = call.timeouts.get("write"), connection.writable
+    if writable is None:
+        return
+    either = {writable} if exchange.head.done() else {writable, exchange.head}
+    done, _ = await asyncio.wait(either, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+    if not done:
+        raise httpx.WriteTimeout(f"the server took nothing for {limit:g} s", request=call.request)
+
+
+async def _upload(connection: ExchangeConnection, call: _Call, exchange: Exchange) -> None:
+    """Send a body as it is made, unless the answer is an error: what is cut short spoils the connection."""
+    async for data in _pieces(call.request):
+        if exchange.status >= 400 or exchange.error not in (None, ErrorKind.OK):
+            exchange.upload = Upload.CUT_SHORT
+            if exchange.error is not None:
+                connection.give_up(ErrorKind.CANCELLED)
             return
-        if data:
-            connection.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
-        try:
-            await asyncio.wait_for(connection.drain(), limit)
-        except TimeoutError as error:
-            raise httpx.WriteTimeout(f"the server took nothing for {limit:g} s", request=request) from error
-    if chunked:
-        connection.write(b"0\r\n\r\n")
-    connection.uploading = False
+        connection.write(data)
+        await _drained(connection, call, exchange)
+    connection.uploaded()
 
 
-def _body(pool: Pool, connection: ExchangeConnection, exchange: Exchange, outgoing: _Outgoing) -> httpx.AsyncByteStream:
+async def _pieces(request: httpx.Request) -> AsyncIterator[bytes]:
+    """Give a body as it goes over the wire. Raises LocalProtocolError if it is not as long as its head said."""
+    assert isinstance(request.stream, httpx.AsyncByteStream), "httpx's AsyncClient sees to that"
+    if is_chunked(request):
+        async for data in request.stream:
+            if data:
+                yield chunk(data)
+        yield b"0\r\n\r\n"
+        return
+    length = 0
+    async for data in request.stream:
+        length += len(data)
+        check_length(request, length, complete=False)
+        yield data
+    check_length(request, length)
+
+
+def _body(pool: Pool, connection: ExchangeConnection, exchange: Exchange, call: _Call) -> httpx.AsyncByteStream:
     """Return the body of an answer: as it is where all of it came with the head, else as it comes."""
     if exchange.error is ErrorKind.OK:
         return httpx.ByteStream(b"".join(exchange.chunks))
-    reads = pool.reads(outgoing.timeouts.get("read"))
-    return _Body(connection, exchange, reads, outgoing.request)
+    reads = pool.reads(call.timeouts.get("read"))
+    return _Body(connection, exchange, reads, call.request)
 
 
 class _Body(httpx.AsyncByteStream):
@@ -261,33 +288,6 @@ class NetworkStream:
         """Return `client_addr`, `server_addr`, `socket` or `ssl_object`; None for what is not known."""
         names = {"client_addr": "sockname", "server_addr": "peername", "ssl_object": "ssl_object", "socket": "socket"}
         return self._connection.extra(names[info]) if info in names else None
-
-
-def encode_head(request: httpx.Request) -> bytes:
-    """Return the request line and the header fields. Raises LocalProtocolError for what would not be one request."""
-    method, target = _start(request.method, request.extensions.get("target", request.url.raw_path))
-    fields = request.headers.raw
-    head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join([b"%b: %b\r\n" % field for field in fields]))
-    if head.count(b"\n") != len(fields) + 2 or head.count(b"\r") != len(fields) + 2 or b"\0" in head:
-        raise httpx.LocalProtocolError("a header field holds a line end or NUL, which would end it", request=request)
-    return head
-
-
-@lru_cache(maxsize=256)
-def _start(method: str, target: bytes) -> tuple[bytes, bytes]:
-    """Return the parts of a request line. Raises LocalProtocolError where a blank would make them others."""
-    encoded = method.encode("ascii", "replace")
-    if not encoded or not target or any(not 0x21 <= byte < 0x7F for byte in encoded + target):
-        raise httpx.LocalProtocolError(f"{method!r} {target!r} can't stand in a request line")
-    return encoded, target
-
-
-def buffered_body(request: httpx.Request) -> bytes | None:
-    """Return a body that is in memory, or None for one that is yet to be made."""
-    try:
-        return request.content
-    except httpx.RequestNotRead:
-        return None
 
 
 _CONNECTING = frozenset(

@@ -181,6 +181,7 @@ class Connection(asyncio.Protocol):
             self._abort()
         elif self._connecting is not None:
             self._connecting.cancel()
+            self._retire()  # now: a task that is cancelled before its first step runs nothing
 
     @property
     def opened(self) -> bool:
@@ -196,7 +197,7 @@ class Connection(asyncio.Protocol):
     async def _connect(self) -> None:
         try:
             await self._endpoint.connect(self)
-        except (OSError, UnicodeError, asyncio.CancelledError) as error:
+        except (OSError, ValueError, OverflowError, asyncio.CancelledError) as error:  # of hosts and ports as well
             self.cause = error.with_traceback(None)  # whose frames would hold this connection in a cycle
             self._not_connected(why_not_connected(error))
         self._connecting = None
@@ -209,6 +210,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the request that waited for this, or offer the connection."""
         self._transport = cast("asyncio.Transport", transport)
+        if self._gone:  # given up in the very moment it was made
+            self._transport.abort()
+            return
         self._parser = httptools.HttpResponseParser(self)
         request, self._request = self._request, None
         if request is not None:
@@ -310,9 +314,13 @@ class Connection(asyncio.Protocol):
 
     def _why_closed(self, otherwise: ErrorKind) -> ErrorKind:
         fresh = self._transport is None or not self._kept_alive or self.first
-        if otherwise is not ErrorKind.CLOSED_EARLY or fresh or not _unacknowledged(cast("Any", self._transport)):
+        if otherwise is not ErrorKind.CLOSED_EARLY or fresh:
             return otherwise
-        return ErrorKind.STALE_CONNECTION
+        if self._endpoint.unix_socket is not None:  # EPIPE: it was closed before; else what was sent may have been read
+            unread = isinstance(self.cause, BrokenPipeError)
+        else:
+            unread = _unacknowledged(cast("Any", self._transport))
+        return ErrorKind.STALE_CONNECTION if unread else otherwise
 
     def _abort(self) -> None:
         """Close at once; connection_lost follows."""
