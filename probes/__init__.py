@@ -12,6 +12,9 @@ Usable on its own, and nothing here imports `chaos`. One run is one process, `py
     samples    every request as a row of fixed width
     live       counters per second in shared memory, for who watches while it runs
     load       the process around all this: signals, its owner's death, exit status
+    owner      when such a process is to stop: told to, or without an owner
+    health     probes beside the load (HTTP, TCP, ICMP, PromQL, a command), in a process of their own
+    prometheus instant queries to Prometheus
 
 The load is an open loop: requests are sent when the schedule says so, whether or not earlier ones were answered, and
 latency counts from the scheduled instant. A target that stalls therefore shows as late answers, never as fewer

@@ -45,6 +45,8 @@ class ErrorKind(IntEnum):
     """This machine had no port, file descriptor or memory for another connection: says nothing about the target."""
     CONNECTION_LOST = 14
     """The kernel gave up on an open connection: host unreachable, no acknowledgement for too long."""
+    UNHEALTHY = 15
+    """A health probe's check was answered, and the answer says no: a status, an exit status, a value out of bounds."""
 
 
 NAMES: tuple[str, ...] = tuple(kind.name.lower() for kind in ErrorKind)

@@ -50,6 +50,17 @@ class Budget(Frozen):
     limit: float
 
 
+class ProbeTerms(Frozen):
+    """One health probe beside the load. Times in s; the thresholds count checks in a row."""
+
+    name: str
+    kind: str
+    every: float
+    timeout: float
+    failure_threshold: int
+    success_threshold: int
+
+
 class Terms(Frozen):
     """The load that was intended, the timeline, and the limits. Times in s, rates in 1/s.
 
@@ -68,6 +79,7 @@ class Terms(Frozen):
     observe: float
     window: float = 1.0
     budgets: tuple[Budget, ...] = ()
+    probes: tuple[ProbeTerms, ...] = ()
 
     @property
     def arrival_dispersion(self) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from chaos.judge.verdict import BudgetLine, Figure, Outcome
+from chaos.judge.verdict import BudgetLine, Figure, Outcome, ProbeLine
 from chaos.units import show_seconds
 
 NOTHING = "—"
@@ -110,6 +110,22 @@ def say_span(from_s: float | None, to_s: float | None) -> str:
     if from_s is None:
         return "never applied"
     return f"{say_time(from_s)} to {say_time(to_s)}" if to_s is not None else f"{say_time(from_s)}, never cleared"
+
+
+def say_seen(line: ProbeLine) -> str:
+    """Return when a probe saw its target go and come back: "failing from 0.4 s, detected at 0.6 s, back at 20.1 s"."""
+    if line.detected_at_s is None:
+        return "nothing detected"
+    back = "still down at the end" if line.recovered_at_s is None else f"back at {say_time(line.recovered_at_s)}"
+    return f"failing from {say_time(line.onset_at_s)}, detected at {say_time(line.detected_at_s)}, {back}"
+
+
+def say_after(line: ProbeLine) -> str:
+    """Return how a probe's detection lies to the load's onset: "0.4 s after the load's onset", or "" for neither."""
+    if line.after_onset_s is None:
+        return ""
+    side = "before" if line.after_onset_s < 0 else "after"
+    return f"{say(abs(line.after_onset_s), 's')} {side} the load's onset"
 
 
 def say_dose(asked: Mapping[str, float], achieved: Mapping[str, float]) -> list[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]  # it ships none
 import pytest
 
-from chaos.catalog import FaultRegistry
+from chaos.catalog import FaultRegistry, health_probes
 from chaos.errors import SpecError
 from chaos.spec.schema import experiment_schema
 from chaos.spec.yaml import read_yaml
@@ -16,7 +16,7 @@ GOOD = Path(__file__).parents[2] / "cases" / "spec" / "good"
 
 @pytest.fixture
 def schema(registry: FaultRegistry) -> dict[str, Any]:
-    return experiment_schema(registry)
+    return experiment_schema(registry, health_probes())
 
 
 def mistakes(schema: dict[str, Any], file: Path) -> list[str]:
