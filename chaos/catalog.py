@@ -2,7 +2,7 @@
 
 Every module in `chaos.faults` without a leading underscore is imported and its concrete `Fault` classes are added; then
 each entry point of the group `gameday.faults` names one more class. So it is with the `Probe` classes of
-`probes.health` and the group `gameday.probes`. A module that fails to import fails the load: no kind must ever be absent
+`probes.health` and the group `gameday.probes`. A module that fails to import fails the load: no kind may be absent
 quietly.
 """
 

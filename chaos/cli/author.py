@@ -127,7 +127,9 @@ def _probe_entry(kind: str, cls: Any) -> dict[str, Any]:
 def _described(cls: Any) -> dict[str, Any]:
     fields = {
         name: {
-            "default": "required" if field.is_required() else str("" if field.default is None else field.default) or "-",
+            "default": "required"
+            if field.is_required()
+            else str("" if field.default is None else field.default) or "-",
             "description": field.description,
         }
         for name, field in cls.model_fields.items()

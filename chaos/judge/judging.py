@@ -31,8 +31,7 @@ def conclude(recording: Recording) -> Verdict:
     load, steady = _gate(requests, series, terms), _survey(recording, series, terms)
     measured = Measurement(terms, requests, series, steady.baseline, load.generator, faults)
     findings = findings_of(measured)
-    begun = first_touch_s(recording) if any(line.applied_at_s is not None for line in faults) else None
-    sights = sights_of(recording, begun, load_onset_s(measured))
+    sights = sights_of(recording, first_touch_s(recording), load_onset_s(measured))
     problems = (
         *run_problems(recording),
         *(load.problems if recording.zero is not None else ()),

@@ -14,10 +14,11 @@ probe down after the fault was begun, and of the last run of good checks that br
     recovered_at_s  the last good check of the threshold is known
     after_onset_s   detected_at_s - the load's onset (`incidents`), which has the resolution of one window
 
-A failure that was known before the fault was begun never counts. `cancelled` and `unsent` are no answers, and
+A failure that was known before the fault was begun never counts; where there is no fault, all is counted from the end
+of the baseline, and a detection is a false alarm. `cancelled` and `unsent` are no answers, and
 `local_resources` tells of this machine: they count neither as checks nor as failures.
 
-A probe that was not well when the fault was begun has nothing to detect, one that saw nothing may have died: the first
+A probe that was down before has nothing to detect, one that saw nothing may have died: the first
 makes the run unknown, and so does one with rows missing, or with more than 1 % of its checks never asked.
 """
 
@@ -66,8 +67,8 @@ class Checks:
     well: BoolArray = field(default_factory=lambda: np.empty(0, np.bool_))
 
 
-def sights_of(recording: Recording, begun_s: float | None, onset_s: float | None) -> tuple[Sight, ...]:
-    """Return what each probe saw. `begun_s`: when the first fault was begun, `onset_s`: the load's onset; None: never."""
+def sights_of(recording: Recording, begun_s: float, onset_s: float | None) -> tuple[Sight, ...]:
+    """Return what each probe saw. `begun_s`: the first fault's begin, or 0; `onset_s`: the load's onset, if any."""
     return tuple(_sight(recording, probe, begun_s, onset_s) for probe in recording.terms.probes)
 
 
@@ -91,7 +92,7 @@ def turns(checks: Checks, failure_threshold: int, success_threshold: int) -> Ite
             yield Turn(down, began, known)
 
 
-def _sight(recording: Recording, probe: ProbeTerms, begun_s: float | None, onset_s: float | None) -> Sight:
+def _sight(recording: Recording, probe: ProbeTerms, begun_s: float, onset_s: float | None) -> Sight:
     try:
         samples = recording.checks(probe.name)
     except RecordingError as error:
@@ -100,8 +101,6 @@ def _sight(recording: Recording, probe: ProbeTerms, begun_s: float | None, onset
     checks = _checks(samples, recording.zero or 0)
     line = ProbeLine(name=probe.name, kind=probe.kind, n=len(checks.well), failed=int(np.sum(~checks.well)))
     problems = tuple(_gaps(samples, probe, recording))
-    if begun_s is None or not len(checks.well):
-        return Sight(line, problems)
     was_up, seen = _since(checks, probe, begun_s)
     if not was_up:
         return Sight(line, (*problems, _was_down(probe)))
@@ -117,7 +116,7 @@ def _checks(samples: Samples, zero: int) -> Checks:
 
 
 def _since(checks: Checks, probe: ProbeTerms, begun_s: float) -> tuple[bool, list[Turn]]:
-    """Return whether the probe was up when the fault was begun, and its turns since.
+    """Return whether the probe was up then, and its turns since.
 
     It begins anew then, so that no failure from before counts.
     """
@@ -172,6 +171,6 @@ def _gaps(samples: Samples, probe: ProbeTerms, recording: Recording) -> Iterator
 
 def _was_down(probe: ProbeTerms) -> str:
     return (
-        f"the probe {probe.name} said that its target was down before the fault was begun, so it could detect nothing: "
+        f"the probe {probe.name} said that its target was down before anything was done, so it could detect nothing: "
         "mend the service, or what the probe asks, and repeat the run"
     )

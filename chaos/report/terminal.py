@@ -152,8 +152,7 @@ def _figure(figure: Figure, name: str) -> str:
 
 def _probe(line: ProbeLine) -> Text:
     name = line.name if line.name == line.kind else f"{line.name} ({line.kind})"
-    said = f"{line.failed:,} of {line.n:,} checks failed", wording.say_seen(line), wording.say_after(line)
-    return Text(f"{wording.printable(name)}: {', '.join(filter(None, said))}")
+    return Text(f"{wording.printable(name)}: {line.failed:,} of {line.n:,} checks failed, {wording.say_seen(line)}")
 
 
 def _fault(line: FaultLine) -> Text:

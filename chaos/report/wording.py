@@ -100,9 +100,9 @@ def say_value(line: BudgetLine) -> str:
     return f"{said} ({line.value:.9g})" if same else said
 
 
-def say_time(at_s: float | None) -> str:
+def say_time(at_s: float | None, digits: int = 1) -> str:
     """Return a point on the run's time axis, s from the end of the baseline: "-12.5 s"."""
-    return NOTHING if at_s is None else f"{at_s:.1f} s"
+    return NOTHING if at_s is None else f"{at_s:.{digits}f} s"
 
 
 def say_span(from_s: float | None, to_s: float | None) -> str:
@@ -113,19 +113,15 @@ def say_span(from_s: float | None, to_s: float | None) -> str:
 
 
 def say_seen(line: ProbeLine) -> str:
-    """Return when a probe saw its target go and come back: "failing from 0.4 s, detected at 0.6 s, back at 20.1 s"."""
+    """Return when a probe saw its target go and come back: "failing from 0.41 s, detected at 0.61 s, back at 9.1 s"."""
     if line.detected_at_s is None:
         return "nothing detected"
-    back = "still down at the end" if line.recovered_at_s is None else f"back at {say_time(line.recovered_at_s)}"
-    return f"failing from {say_time(line.onset_at_s)}, detected at {say_time(line.detected_at_s)}, {back}"
-
-
-def say_after(line: ProbeLine) -> str:
-    """Return how a probe's detection lies to the load's onset: "0.4 s after the load's onset", or "" for neither."""
-    if line.after_onset_s is None:
-        return ""
-    side = "before" if line.after_onset_s < 0 else "after"
-    return f"{say(abs(line.after_onset_s), 's')} {side} the load's onset"
+    beside = ""
+    if line.after_onset_s is not None:
+        side = "before" if line.after_onset_s < 0 else "after"
+        beside = f" ({say(abs(line.after_onset_s), 's')} {side} the load's onset)"
+    back = "still down at the end" if line.recovered_at_s is None else f"back at {say_time(line.recovered_at_s, 2)}"
+    return f"failing from {say_time(line.onset_at_s, 2)}, detected at {say_time(line.detected_at_s, 2)}{beside}, {back}"
 
 
 def say_dose(asked: Mapping[str, float], achieved: Mapping[str, float]) -> list[tuple[str, str, str]]:

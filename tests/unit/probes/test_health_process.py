@@ -1,4 +1,4 @@
-"""Health probes as their callers see them: a process that keeps time, records everything, and never outlives its owner."""
+"""Health probes as their callers see them: a process that keeps time, records all, and never outlives its owner."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_a_scalar_a_vector_and_nothing(url: str) -> None:
 
 
 def test_a_query_that_is_refused_says_why(url: str) -> None:
-    with pytest.raises(QueryFailed, match="bad_data.*parse error") as refused:
+    with pytest.raises(QueryFailed, match=r"bad_data.*parse error") as refused:
         query(url, "up{")
     assert refused.value.status == 400
     with pytest.raises(QueryFailed, match="a scalar or an instant vector is wanted"):
