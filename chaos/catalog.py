@@ -21,7 +21,7 @@ import chaos.faults
 import probes.health
 from chaos.contracts import Fault
 from chaos.errors import DuplicateKind, UnknownKind
-from probes.health._probe import Probe
+from probes.health import Probe
 
 T = TypeVar("T")
 GROUP = "gameday.faults"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from chaos.errors import LoadFailed
 from chaos.plan.plan import PlannedProbe
-from probes.health._plan import HealthPlan
-from probes.health._plan import PlannedProbe as Instrument
+from probes.health import HealthPlan
+from probes.health import PlannedProbe as Instrument
 
 _FOLDER, _PLAN, _LOG = "probes", "probes.json", "probes.log"
 _PATIENCE = 15.0  # s for the process to write its last rows and go

@@ -22,7 +22,7 @@ from chaos.spec.load import fill, placeholders
 from chaos.spec.places import Path
 from chaos.spec.sheet import Sheet, found
 from chaos.units import Duration
-from probes.health._probe import Mark, Probe
+from probes.health import Mark, Probe
 
 
 @dataclass(frozen=True)

@@ -19,3 +19,8 @@ tell of another moment, and all of them together would be a burst.
 The samples are those of the load (`probes.samples`), one file a probe, with the one class "check". A check is well when
 its `error` is `ok`; `unhealthy` is an answer that says no. `status` is the kind's own: HTTP status, exit status.
 """
+
+from probes.health._plan import HealthPlan, PlannedProbe
+from probes.health._probe import Mark, Outcome, Probe, Seconds, Target
+
+__all__ = ["HealthPlan", "Mark", "Outcome", "PlannedProbe", "Probe", "Seconds", "Target"]

@@ -16,7 +16,7 @@ from chaos.errors import DuplicateKind, UnknownKind
 from chaos.faults.netem import Netem
 from chaos.faults.node_kill import NodeKill
 from chaos.spec.probes import written
-from probes.health._probe import Probe
+from probes.health import Probe
 
 CASES = Path(__file__).parents[1] / "cases" / "faults"
 FAULTS = sorted(Path(inspect.getfile(chaos.faults)).parent.glob("[!_]*.py"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from probes.health._plan import HealthPlan, PlannedProbe
+from probes.health import HealthPlan, PlannedProbe
 
 LEAD = 1_500_000_000
 """ns from writing a plan to its start: Python and its libraries load meanwhile."""

@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from probes.errors import ErrorKind
-from probes.health._probe import Outcome, Probe
+from probes.health import Outcome, Probe
 from probes.health.command import Command
 from probes.health.http import Http, _authorities
 from probes.health.icmp import Icmp

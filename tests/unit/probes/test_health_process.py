@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from probes.health._plan import HealthPlan, PlannedProbe
+from probes.health import HealthPlan, PlannedProbe
 from tests.unit.probes import oracle_server
 from tests.unit.probes.oracle_server import Oracle
 from tests.unit.probes.running_probes import LEAD, command, plan_for, planned, read, run

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.errors import ErrorKind
-from probes.health._probe import Outcome
+from probes.health import Outcome
 from probes.health.promql import Promql, holds
 from probes.prometheus import QueryFailed, Sample, instant, query_url, samples_of
 from tests.unit.probes.real_prometheus import prometheus

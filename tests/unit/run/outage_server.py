@@ -2,68 +2,73 @@
 
 from __future__ import annotations
 
-import asyncio
+import socket
 import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class OutageServer:
-    """Answers every request with 200 while it is there."""
+    """Answers every request with 200 while it is there; a thread for each connection."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop, self._clients = loop, set[asyncio.StreamWriter]()
-        self._server: asyncio.Server | None = None
+    def __init__(self) -> None:
+        self._lock, self._clients, self._threads = threading.Lock(), set[socket.socket](), list[threading.Thread]()
+        self._listener: socket.socket | None = None
         self.port = 0
 
-    def go_away(self) -> None:
-        self._do(self._close())
-
     def come_back(self) -> None:
-        self._do(self._open())
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
+        self.port = self._listener.getsockname()[1]
+        self._start(self._accept, self._listener)
 
-    def _do(self, what: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+    def go_away(self) -> None:
+        with self._lock:
+            listener, self._listener = self._listener, None
+            for client in self._clients:
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
+        if listener:
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+            listener.close()
 
-    async def _open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
 
-    async def _close(self) -> None:
-        if self._server:
-            self._server.close()
-        for writer in self._clients:
-            writer.transport.abort()
-        while self._clients:
-            await asyncio.sleep(0.001)
+    def _start(self, what: Callable[[socket.socket], None], sock: socket.socket) -> None:
+        thread = threading.Thread(target=what, args=(sock,), name="outage server")
+        self._threads.append(thread)
+        thread.start()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients.add(writer)
-        try:
-            while await reader.readuntil(b"\r\n\r\n"):
-                writer.write(ANSWER)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-            self._clients.discard(writer)
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client = listener.accept()[0]
+                with self._lock:
+                    if self._listener is not listener:
+                        client.close()
+                        return
+                    self._clients.add(client)
+                self._start(self._serve, client)
+
+    def _serve(self, client: socket.socket) -> None:
+        """Answer requests one by one; none has a body, and no client sends one before the last was answered."""
+        with client, suppress(OSError):
+            while client.recv(65536):
+                client.sendall(ANSWER)
+        with self._lock:
+            self._clients.discard(client)
 
 
 @contextmanager
 def outage_server() -> Iterator[OutageServer]:
     """Serve until the block ends."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="outage server")
-    thread.start()
-    server = OutageServer(loop)
+    server = OutageServer()
+    server.come_back()
     try:
-        server.come_back()
         yield server
     finally:
         server.go_away()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        server.join()

@@ -14,7 +14,7 @@ from chaos.run.health import instrument
 from chaos.spec.experiment import Experiment, load_experiment
 from chaos.spec.inventory import load_inventory
 from probes.errors import ErrorKind
-from probes.health._probe import Outcome, Probe, Seconds
+from probes.health import Outcome, Probe, Seconds
 from probes.health.http import Http
 
 CASES = Path(__file__).parents[2] / "cases" / "spec"
