@@ -6,13 +6,14 @@ recordings beside their names, so new kinds go to the end.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, unique
 
 
 class PlanError(ValueError):
     """A load plan that can't be carried out; the message says which key, what is allowed, what was found."""
 
 
+@unique
 class ErrorKind(IntEnum):
     """Why a request has no complete answer; OK when it has one."""
 
