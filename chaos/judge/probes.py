@@ -19,7 +19,8 @@ of the baseline, and a detection is a false alarm. `cancelled` and `unsent` are 
 `local_resources` tells of this machine: they count neither as checks nor as failures.
 
 A probe that was down before has nothing to detect, one that saw nothing may have died: the first
-makes the run unknown, and so does one with rows missing, or with more than 1 % of its checks never asked.
+makes the run unknown, and so does one with rows missing, or with more than 1 % of its checks after the warm-up never
+asked.
 """
 
 from __future__ import annotations
@@ -157,16 +158,17 @@ def _gaps(samples: Samples, probe: ProbeTerms, recording: Recording) -> Iterator
             f"the probe {probe.name} has {len(samples.rows)} checks, {due} were due: it ended early or rows were lost; "
             "repeat the run"
         )
+    rows = samples.rows[samples.rows["scheduled"] - (recording.zero or 0) >= -terms.baseline * NS]
     for error, why in (
         (
             "unsent",
-            "were never asked, since this machine came to them too late: give it a free core, or ask less often",
+            "were never asked, since this machine came to them too late: give it a free core or ask less often",
         ),
         ("local_resources", "could not be asked by this machine: see that the program is there, and the open files"),
     ):
-        count = int(np.sum(samples.rows["error"] == samples.errors.index(error))) if error in samples.errors else 0
-        if count > UNASKED * due:
-            yield f"{count} of {due} checks of the probe {probe.name} {why}"
+        count = int(np.sum(rows["error"] == samples.errors.index(error))) if error in samples.errors else 0
+        if count > UNASKED * len(rows):
+            yield f"{count} of {len(rows)} checks of the probe {probe.name} {why}"
 
 
 def _was_down(probe: ProbeTerms) -> str:

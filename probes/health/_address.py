@@ -36,7 +36,9 @@ def host_port(text: str) -> tuple[str, int]:
 def checked_url(text: str) -> str:
     """Return the URL as it stands."""
     try:
-        Url.parse(text)
+        url = Url.parse(text)
     except PlanError as error:
         raise ValueError(str(error).removeprefix("url: ")) from error
+    if url.port == 0:
+        raise ValueError(f"{text!r} names port 0")
     return text

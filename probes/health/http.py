@@ -49,7 +49,9 @@ class Http(Probe):
                 async for chunk in answer.aiter_raw():
                     received += len(chunk)
             return Outcome(self._opinion(answer.status_code), answer.status_code, first, received)
-        except httpx.RemoteProtocolError as error:
+        except (httpx.InvalidURL, UnicodeError):  # a host that no name can be, which httpx finds out here
+            return Outcome(ErrorKind.DNS_FAILED)
+        except httpx.RemoteProtocolError as error:  # it has one class for both, and says which in words
             broken_off = "disconnected" in str(error) or "peer closed" in str(error)
             return Outcome(ErrorKind.CLOSED_EARLY if broken_off else ErrorKind.MALFORMED)
         except httpx.ConnectError as error:

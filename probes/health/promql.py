@@ -74,6 +74,10 @@ class Promql(Probe):
                 samples = await instant(client, self.url, self.query)
         except QueryFailed as error:
             return Outcome(ErrorKind.MALFORMED, error.status)
+        except (httpx.InvalidURL, UnicodeError):  # a host that no name can be, which httpx finds out here
+            return Outcome(ErrorKind.DNS_FAILED)
+        except httpx.DecodingError:
+            return Outcome(ErrorKind.MALFORMED)
         except httpx.TransportError as error:
             return Outcome(why_failed(error))
         return Outcome(self._opinion([sample.value for sample in samples]), 200, monotonic_ns())

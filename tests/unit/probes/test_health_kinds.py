@@ -26,6 +26,7 @@ from probes.health import Outcome, Probe
 from probes.health.command import Command
 from probes.health.http import Http, _authorities
 from probes.health.icmp import Icmp
+from probes.health.promql import Promql
 from probes.health.tcp import Tcp
 from tests.unit.probes import oracle_server
 from tests.unit.probes.oracle_server import Oracle
@@ -135,6 +136,12 @@ def test_where_nobody_listens_the_connection_is_refused(nobody: int) -> None:
 def test_a_name_that_does_not_resolve() -> None:
     for probe in (Http(url="http://no-such-host.invalid/"), Tcp(address="no-such-host.invalid:1")):
         assert ask(probe, 10).error is ErrorKind.DNS_FAILED
+
+
+@pytest.mark.parametrize("host", ["xn--", "xn--a.invalid", "[v1.x]", "-.-", "x..y"])
+def test_a_host_that_no_name_can_be(host: str) -> None:
+    assert ask(Http(url=f"http://{host}/")).error is ErrorKind.DNS_FAILED
+    assert ask(Promql(url=f"http://{host}/", query="up", ok="> 0")).error is ErrorKind.DNS_FAILED
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
