@@ -1,8 +1,9 @@
 """The typed registry of kinds: our own and outsiders' come in by the same door.
 
 Every module in `chaos.faults` without a leading underscore is imported and its concrete `Fault` classes are added; then
-each entry point of the group `gameday.faults` names one more class. A module that fails to import fails the load: a
-fault must never be absent quietly.
+each entry point of the group `gameday.faults` names one more class. So it is with the `Probe` classes of
+`probes.health` and the group `gameday.probes`. A module that fails to import fails the load: no kind may be absent
+quietly.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ import inspect
 import pkgutil
 from collections.abc import Iterator
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 import chaos.faults
+import probes.health
 from chaos.contracts import Fault
 from chaos.errors import DuplicateKind, UnknownKind
+from probes.health import Probe
 
 T = TypeVar("T")
 GROUP = "gameday.faults"
+PROBES = "gameday.probes"
 
 
 class Registry(Generic[T]):
@@ -49,22 +54,35 @@ class Registry(Generic[T]):
 
 
 FaultRegistry = Registry[Fault[Any]]
+ProbeRegistry = Registry[Probe]
 
 
 def faults() -> FaultRegistry:
     """Return every kind of fault there is. Raises DuplicateKind, and whatever a broken module raises."""
     registry = FaultRegistry("fault")
-    for module in pkgutil.iter_modules(chaos.faults.__path__):
-        if not module.name.startswith("_"):
-            _add_module(registry, f"chaos.faults.{module.name}")
-    for point in entry_points(group=GROUP):
-        cls = point.load()
-        registry.add(cls.kind, cls, owner=f"{point.dist.name if point.dist else '?'} ({point.value})")
+    _fill(registry, chaos.faults, Fault, GROUP)
     return registry
 
 
-def _add_module(registry: FaultRegistry, name: str) -> None:
+def health_probes() -> ProbeRegistry:
+    """Return every kind of health probe there is. Raises as `faults` does."""
+    registry = ProbeRegistry("probe")
+    _fill(registry, probes.health, Probe, PROBES)
+    return registry
+
+
+def _fill(registry: Registry[Any], room: ModuleType, base: type[Any], group: str) -> None:
+    """Add what the modules of a room define, then what the entry points of a group name."""
+    for module in pkgutil.iter_modules(room.__path__):
+        if not module.name.startswith("_"):
+            _add_module(registry, f"{room.__name__}.{module.name}", base)
+    for point in entry_points(group=group):
+        cls = point.load()
+        registry.add(cls.kind, cls, owner=f"{point.dist.name if point.dist else '?'} ({point.value})")
+
+
+def _add_module(registry: Registry[Any], name: str, base: type[Any]) -> None:
     for cls in vars(importlib.import_module(name)).values():
-        ours = inspect.isclass(cls) and issubclass(cls, Fault) and cls.__module__ == name
+        ours = inspect.isclass(cls) and issubclass(cls, base) and cls.__module__ == name
         if ours and not inspect.isabstract(cls):
             registry.add(cls.kind, cls, owner=name)

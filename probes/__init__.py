@@ -18,6 +18,9 @@ Usable on its own, and nothing here imports `chaos`. One run is one process, `py
     generator  what the load itself used of its machine
     load       the process around all this: signals, its owner's death, exit status
     merge      the files of processes that shared a load made one
+    owner      when such a process is to stop: told to, or without an owner
+    health     probes beside the load (HTTP, TCP, ICMP, PromQL, a command), in a process of their own
+    prometheus instant queries to Prometheus
 
 `transport` gives the same connections to httpx: `httpx.AsyncClient(transport=WireTransport())` (`pool`, `exchange`).
 

@@ -6,13 +6,14 @@ recordings beside their names, so new kinds go to the end.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, unique
 
 
 class PlanError(ValueError):
     """A load plan that can't be carried out; the message says which key, what is allowed, what was found."""
 
 
+@unique
 class ErrorKind(IntEnum):
     """Why a request has no complete answer; OK when it has one."""
 
@@ -45,6 +46,8 @@ class ErrorKind(IntEnum):
     """This machine had no port, file descriptor or memory for another connection: says nothing about the target."""
     CONNECTION_LOST = 14
     """The kernel gave up on an open connection: host unreachable, no acknowledgement for too long."""
+    UNHEALTHY = 15
+    """A health probe's check was answered, and the answer says no: a status, an exit status, a value out of bounds."""
 
     TOO_LARGE = 15
     """The answer was longer than `response_limit`, and was cut off there."""

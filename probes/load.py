@@ -4,9 +4,7 @@ Exit status: 0 when every arrival that fell due has its row in the samples; 1 wh
 written, or something broke); 2 when the plan is wrong, with nothing sent.
 
 SIGTERM and SIGINT stop the load: what is out is recorded as `cancelled`, what was due and not sent as `unsent`, and
-the exit status is 0. So does the death of its owner: a load must never run on without one. The owner is the parent
-process and, where standard input is a pipe, whoever holds its other end (which still works with a `sudo` in between);
-so a caller passes a pipe and keeps it open, or /dev/null.
+the exit status is 0. So does the death of its owner (`probes.owner`).
 """
 
 from __future__ import annotations
@@ -14,13 +12,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import os
 import resource
-import signal
 import ssl
-import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -33,6 +28,7 @@ from probes.errors import PlanError
 from probes.generator import GeneratorMonitor
 from probes.live import WINDOW, LiveWriter
 from probes.open_loop import OpenLoop
+from probes.owner import stopping_when_told
 from probes.plan import LoadPlan
 from probes.request import Encoder, encoder
 from probes.samples import ChunkFile, SampleFile
@@ -42,7 +38,6 @@ from probes.url import Url
 from probes.wire import tls_context
 
 _OTHER_FILES = 64  # descriptors this process needs beside its connections
-_STDIN = 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,7 +99,7 @@ class _Load:
         plan = self.plan
         async with channel_maker(plan, self.tls) as make_channel:
             load = OpenLoop(plan, self.schedule, make_channel, self.encoders, self.samples, self.chunks, self.live)
-            with _stopping_when_told(load.stop), _no_collections(), _watched(plan, load):
+            with stopping_when_told(load.stop), _no_collections(), _watched(plan, load):
                 await load.run()
         return load.taken
 
@@ -144,30 +139,6 @@ def _allow_files(needed: int) -> None:
         raise PlanError(f"connections: {needed - _OTHER_FILES} need {needed} open files; the hard limit is {hard}")
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-@contextmanager
-def _stopping_when_told(stop: Callable[[], None]) -> Iterator[None]:
-    """Stop on SIGTERM, on SIGINT, and when the owner is gone."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    parent = os.pidfd_open(os.getppid())
-    loop.add_reader(parent, stop)  # readable once that process has ended: pidfd_open(2)
-    if stat.S_ISFIFO(os.fstat(_STDIN).st_mode):
-        loop.add_reader(_STDIN, _stop_at_eof, loop, stop)
-    try:
-        yield
-    finally:
-        loop.remove_reader(_STDIN)
-        loop.remove_reader(parent)
-        os.close(parent)
-
-
-def _stop_at_eof(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
-    if not os.read(_STDIN, 4096):
-        loop.remove_reader(_STDIN)
-        stop()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from chaos.cli._common import (
     inventory_of,
     print_json,
 )
-from chaos.errors import InputError
+from chaos.errors import InputError, UnknownKind
 
 Files = Annotated[list[Path], typer.Argument(help="Experiments, or folders of them.")]
 
@@ -50,7 +50,7 @@ def schema() -> None:
     from chaos import catalog
     from chaos.spec.schema import experiment_schema
 
-    print_json(experiment_schema(catalog.faults()))
+    print_json(experiment_schema(catalog.faults(), catalog.health_probes()))
 
 
 def plan(file: Path, inventory: InventoryOption = None, as_json: JsonOption = False) -> None:
@@ -68,6 +68,9 @@ def plan(file: Path, inventory: InventoryOption = None, as_json: JsonOption = Fa
     typer.secho(terms.name, bold=True)
     typer.echo(f"load    {load.process} {terms.rate:g}/s{' on the mean' * bool(terms.profile)} to {load.url}")
     typer.echo(f"times   warm-up {terms.warmup:g} s, baseline {terms.baseline:g} s, observation {terms.observe:g} s")
+    for probe, said in zip(planned.probes, terms.probes, strict=True):
+        at = probe.parameters.get("url") or probe.parameters.get("address") or ""
+        typer.echo(f"probe   {probe.name} ({said.kind}) every {said.every:g} s {at}".rstrip())
     typer.echo(f"reach   {', '.join(planned.reach.hosts) or 'no host'}")
     for step, shown in zip(planned.steps, previews, strict=True):
         typer.echo(f"\n{step.host}: {step.fault.kind} from {step.at_s:g} s for {step.for_s:g} s")
@@ -80,21 +83,26 @@ def plan(file: Path, inventory: InventoryOption = None, as_json: JsonOption = Fa
 def catalog(
     kind: Annotated[str | None, typer.Argument(help="Only this kind.")] = None, as_json: JsonOption = False
 ) -> None:
-    """List the kinds of fault with their parameters."""
+    """List the kinds of fault and of health probe with their parameters."""
     from chaos import catalog as kinds
 
-    registry = kinds.faults()
-    wanted = [(kind, registry.get(kind))] if kind else list(registry)
-    entries = [_entry(name, cls) for name, cls in wanted]
+    faults, probes = kinds.faults(), kinds.health_probes()
+    entries = [*(_entry(*known) for known in faults), *(_probe_entry(*known) for known in probes)]
+    wanted = [entry for entry in entries if kind in (None, entry["kind"])]
+    if not wanted:
+        known = ", ".join(entry["kind"] for entry in entries)
+        raise UnknownKind(f"{kind!r} is neither a fault nor a probe (there are: {known})")
     if as_json:
-        print_json(entries)
+        print_json(wanted)
         return
-    for entry in entries:
-        typer.secho(entry["kind"], bold=True, nl=False)
+    for entry in wanted:
+        typer.secho(f"{entry['kind']} ({entry['is']})", bold=True, nl=False)
         typer.echo(f"  {entry['summary']}")
         for name, field in entry["parameters"].items():
             typer.echo(f"    {name:<22} {field['default']:<12} {field['description']}")
-        typer.echo(f"    needs: {', '.join(entry['needs']) or 'nothing'}; letting go: {entry['release']}\n")
+        if entry["is"] == "fault":
+            typer.echo(f"    needs: {', '.join(entry['needs']) or 'nothing'}; letting go: {entry['release']}")
+        typer.echo()
 
 
 def catalog_table(registry: Any) -> str:
@@ -108,13 +116,22 @@ def catalog_table(registry: Any) -> str:
 
 
 def _entry(kind: str, cls: Any) -> dict[str, Any]:
+    needs = [f"{need.name} ({need.package})" for need in cls.needs]
+    return {"is": "fault", "kind": kind, **_described(cls), "needs": needs, "release": cls.release}
+
+
+def _probe_entry(kind: str, cls: Any) -> dict[str, Any]:
+    return {"is": "probe", "kind": kind, **_described(cls)}
+
+
+def _described(cls: Any) -> dict[str, Any]:
     fields = {
         name: {
-            "default": "required" if field.is_required() else str(field.default) or "-",
+            "default": "required"
+            if field.is_required()
+            else str("" if field.default is None else field.default) or "-",
             "description": field.description,
         }
         for name, field in cls.model_fields.items()
     }
-    summary = (cls.__doc__ or "").strip().splitlines()[0]
-    needs = [f"{need.name} ({need.package})" for need in cls.needs]
-    return {"kind": kind, "summary": summary, "parameters": fields, "needs": needs, "release": cls.release}
+    return {"summary": (cls.__doc__ or "").strip().splitlines()[0], "parameters": fields}

@@ -69,6 +69,12 @@ def findings_of(m: Measurement) -> Findings:
     }
 
 
+def load_onset_s(m: Measurement) -> float | None:
+    """Return when the load first left its steady state because of a fault, in s; None where it never did."""
+    onsets = [incident.onset for episode in _episodes(m) for incident in _incidents(m, episode)]
+    return min(onsets) * m.terms.window + float(m.series.start_s[0]) if onsets else None
+
+
 def _episodes(m: Measurement) -> tuple[Episode, ...]:
     end_s = (m.series.first + len(m.series.start_s)) * m.terms.window
     return episodes(m.faults, end_s, (HOLD + REACH) * m.terms.window)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from chaos.judge.baseline import Survey, survey
 from chaos.judge.budgets import judge_budget
-from chaos.judge.figures import Measurement, findings_of
+from chaos.judge.figures import Measurement, findings_of, load_onset_s
 from chaos.judge.finding import Findings
 from chaos.judge.generator import Gate, gate
 from chaos.judge.interventions import fault_lines, first_touch_s
+from chaos.judge.probes import Sight, probe_problems, sights_of
 from chaos.judge.requests import Requests
 from chaos.judge.series import Series, cut, last_window, load_requests, whole_windows
 from chaos.judge.soundness import drift_of, drift_problems, fault_problems, run_problems, stuck_of
@@ -28,15 +29,18 @@ def conclude(recording: Recording) -> Verdict:
     requests = load_requests(recording)
     series = cut(requests, terms, last_window(recording, requests))
     load, steady = _gate(requests, series, terms), _survey(recording, series, terms)
-    findings = findings_of(Measurement(terms, requests, series, steady.baseline, load.generator, faults))
+    measured = Measurement(terms, requests, series, steady.baseline, load.generator, faults)
+    findings = findings_of(measured)
+    sights = sights_of(recording, first_touch_s(recording), load_onset_s(measured))
     problems = (
         *run_problems(recording),
         *(load.problems if recording.zero is not None else ()),
         *(steady.problems if faults or _binds_baseline(terms) else ()),
         *fault_problems(recording, faults),
         *drift_problems(drift),
+        *probe_problems(recording, sights),
     )
-    return _verdict(recording, problems, findings, load.generator, faults, drift)
+    return _verdict(recording, problems, findings, load.generator, faults, drift, sights)
 
 
 def _gate(requests: Requests, series: Series, terms: Terms) -> Gate:
@@ -60,6 +64,7 @@ def _verdict(
     generator: Generator,
     faults: tuple[FaultLine, ...],
     drift: tuple[str, ...],
+    sights: tuple[Sight, ...],
 ) -> Verdict:
     terms = recording.terms
     judged = [judge_budget(budget, findings, sound=not problems) for budget in terms.budgets]
@@ -74,6 +79,7 @@ def _verdict(
         figures={name: finding.figure for name, finding in findings.items()},
         budgets=tuple(j.line for j in judged),
         faults=faults,
+        probes=tuple(sight.line for sight in sights),
         drift=drift,
         stuck=stuck_of(recording),
     )

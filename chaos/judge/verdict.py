@@ -72,6 +72,22 @@ class FaultLine(Frozen):
     reverted: bool
 
 
+class ProbeLine(Frozen):
+    """What one health probe saw; times in s from the end of the baseline, None where it never did (see `probes`).
+
+    `after_onset_s`: how much later than the load the probe saw it; less than 0 where it was sooner.
+    """
+
+    name: str
+    kind: str
+    n: int
+    failed: int
+    onset_at_s: float | None = None
+    detected_at_s: float | None = None
+    recovered_at_s: float | None = None
+    after_onset_s: float | None = None
+
+
 class Verdict(Frozen):
     """Everything that is said of a run. `reasons` says why it is not a pass, and why a figure has no value."""
 
@@ -84,5 +100,6 @@ class Verdict(Frozen):
     figures: dict[str, Figure]
     budgets: tuple[BudgetLine, ...] = ()
     faults: tuple[FaultLine, ...] = ()
+    probes: tuple[ProbeLine, ...] = ()
     drift: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from chaos.plan.draw import draw_hosts, draw_seed
 from chaos.plan.rates import intended_rates, mean_rate
 from chaos.plan.reach import BlastRadius, blast_radius, check_reach
 from chaos.plan.step import Step
-from chaos.record.terms import Frozen, Process, RatePiece, Terms
+from chaos.record.terms import Frozen, ProbeTerms, Process, RatePiece, Terms
 from chaos.spec.abort import AbortCondition
 from chaos.spec.experiment import Experiment, FaultStep
 from chaos.spec.inventory import Inventory
 from chaos.spec.load import Load, LoadClass, fill, placeholders
+from chaos.spec.probes import GivenProbe
 from chaos.spec.references import candidates, check_references
 from chaos.spec.selection import On
 
@@ -81,12 +82,21 @@ class PlannedLoad(Frozen):
     key: str | None
 
 
+class PlannedProbe(Frozen):
+    """One health probe: its class as an entry point names it, its parameters in SI units, every target filled in."""
+
+    name: str
+    type: str
+    parameters: dict[str, Any]
+
+
 class Plan(Frozen):
     """What one trial of an experiment does. `trial` counts from 0."""
 
     trial: int
     terms: Terms
     load: PlannedLoad
+    probes: tuple[PlannedProbe, ...] = ()
     steps: tuple[Step, ...]
     abort: tuple[AbortCondition, ...]
     reach: BlastRadius
@@ -109,6 +119,7 @@ def make_plan(experiment: Experiment, inventory: Inventory, trial: int = 0) -> P
         trial=trial,
         terms=_terms(experiment, intended_rates(load, times.warmup, times.baseline, times.observe)),
         load=load,
+        probes=tuple(_probe(probe, inventory) for probe in experiment.probes),
         steps=steps,
         abort=experiment.abort,
         reach=blast_radius(steps, inventory),
@@ -142,6 +153,26 @@ def _terms(experiment: Experiment, profile: tuple[RatePiece, ...]) -> Terms:
         baseline=timeline.baseline,
         observe=timeline.observe,
         budgets=experiment.agreed_budgets,
+        probes=tuple(_probe_terms(probe) for probe in experiment.probes),
+    )
+
+
+def _probe_terms(probe: GivenProbe) -> ProbeTerms:
+    said = probe.values
+    return ProbeTerms(
+        name=probe.name,
+        kind=said.kind,
+        every=said.every,
+        timeout=said.timeout,
+        failure_threshold=said.failure_threshold,
+        success_threshold=said.success_threshold,
+    )
+
+
+def _probe(probe: GivenProbe, inventory: Inventory) -> PlannedProbe:
+    filled, cls = probe.filled(inventory.url_of), probe.type
+    return PlannedProbe(
+        name=probe.name, type=f"{cls.__module__}:{cls.__qualname__}", parameters=filled.model_dump(mode="json")
     )
 
 

@@ -5,6 +5,7 @@ A recording is a folder, `runs/<experiment>/<utc>-<id>/`:
     experiment.yaml   as given                        plan.json       what was going to happen (with `terms`)
     events.jsonl      one line an event, fsynced      ledger.jsonl    each undo, written before its fault
     samples.bin       a row per request               counters.jsonl  host counters during the run
+    probes/NAME.bin   a row per check of a health probe
     meta.json         versions, host, command line    verdict.json    what judge made of it (rewritable)
 
 Everything but verdict.json and report.html is written once. Reading a recording runs nothing in it.

@@ -6,6 +6,7 @@
 
     run.started    command                        run.ended        outcome (done | aborted | interrupted | failed), why
     load.started   zero (ns: end of the baseline) load.ended       status (exit status of the load process)
+    probes.ended   status (exit status of the process of the health probes, where there are any)
     phase          name (warmup|baseline|observe) abort            condition
     fault.armed    fault, kind, host, lease_s, ttl_s
     fault.applied  fault, kind, host, asked, began (ns), confirmed, shade, release

@@ -57,6 +57,10 @@ class Recording:
         """All requests."""
         return read_samples(self.path / "samples.bin")
 
+    def checks(self, probe: str) -> Samples:
+        """Return all checks of a health probe. Raises RecordingError where there is no such file."""
+        return read_samples(self.path / "probes" / f"{probe}.bin")
+
     def named(self, event: str) -> list[Event]:
         """Return the events of one name, in order."""
         return [e for e in self.events if e["event"] == event]

@@ -70,6 +70,17 @@ class RatePiece(Frozen):
         return (end - begin) * (self.first + (self.last - self.first) * middle)
 
 
+class ProbeTerms(Frozen):
+    """One health probe beside the load. Times in s; the thresholds count checks in a row."""
+
+    name: str
+    kind: str
+    every: float
+    timeout: float
+    failure_threshold: int
+    success_threshold: int
+
+
 class Terms(Frozen):
     """The load that was intended, the timeline, and the limits. Times in s, rates in 1/s.
 
@@ -95,6 +106,7 @@ class Terms(Frozen):
     observe: float
     window: float = 1.0
     budgets: tuple[Budget, ...] = ()
+    probes: tuple[ProbeTerms, ...] = ()
 
     @property
     def arrival_dispersion(self) -> float:

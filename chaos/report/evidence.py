@@ -38,6 +38,7 @@ _WHAT = {
     "host.drift": "drift",
     "abort": "aborted",
     "load.ended": "load ended",
+    "probes.ended": "probes ended",
     "run.ended": "run ended",
     "note": "note",
 }

@@ -18,7 +18,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from chaos.judge.verdict import BudgetLine, FaultLine, Figure, Generator, Outcome, Verdict
+from chaos.judge.verdict import BudgetLine, FaultLine, Figure, Generator, Outcome, ProbeLine, Verdict
 from chaos.report import wording
 from chaos.report.marks import Marks, marks_of
 from chaos.report.sparkline import BACK, HELD, span_line, sparkline
@@ -127,6 +127,10 @@ def _facts(verdict: Verdict, series: Series, report: Path | None, most: int, wid
         grid.add_row("Fault", _fault(line))
     if len(verdict.faults) > most:
         grid.add_row("", f"… and {len(verdict.faults) - most} more in the report")
+    for probe in verdict.probes[:most]:
+        grid.add_row("Probe", _probe(probe))
+    if len(verdict.probes) > most:
+        grid.add_row("", f"… and {len(verdict.probes) - most} more in the report")
     grid.add_row("Load", _generator(verdict.generator))
     if len(series.qps):
         grid.add_row("", _shape(series, marks_of(verdict), width - 10))
@@ -144,6 +148,11 @@ def _figures(verdict: Verdict, names: Sequence[tuple[str, str]]) -> str:
 def _figure(figure: Figure, name: str) -> str:
     interval = wording.say_interval(figure.interval, figure.unit, name)
     return wording.say(figure.value, figure.unit, name) + (f" {interval}" if interval else "")
+
+
+def _probe(line: ProbeLine) -> Text:
+    name = line.name if line.name == line.kind else f"{line.name} ({line.kind})"
+    return Text(f"{wording.printable(name)}: {line.failed:,} of {line.n:,} checks failed, {wording.say_seen(line)}")
 
 
 def _fault(line: FaultLine) -> Text:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from chaos.judge.verdict import BudgetLine, Figure, Outcome
+from chaos.judge.verdict import BudgetLine, Figure, Outcome, ProbeLine
 from chaos.units import show_seconds
 
 NOTHING = "—"
@@ -100,9 +100,9 @@ def say_value(line: BudgetLine) -> str:
     return f"{said} ({line.value:.9g})" if same else said
 
 
-def say_time(at_s: float | None) -> str:
+def say_time(at_s: float | None, digits: int = 1) -> str:
     """Return a point on the run's time axis, s from the end of the baseline: "-12.5 s"."""
-    return NOTHING if at_s is None else f"{at_s:.1f} s"
+    return NOTHING if at_s is None else f"{at_s:.{digits}f} s"
 
 
 def say_span(from_s: float | None, to_s: float | None) -> str:
@@ -110,6 +110,18 @@ def say_span(from_s: float | None, to_s: float | None) -> str:
     if from_s is None:
         return "never applied"
     return f"{say_time(from_s)} to {say_time(to_s)}" if to_s is not None else f"{say_time(from_s)}, never cleared"
+
+
+def say_seen(line: ProbeLine) -> str:
+    """Return when a probe saw its target go and come back: "failing from 0.41 s, detected at 0.61 s, back at 9.1 s"."""
+    if line.detected_at_s is None:
+        return "nothing detected"
+    beside = ""
+    if line.after_onset_s is not None:
+        side = "before" if line.after_onset_s < 0 else "after"
+        beside = f" ({say(abs(line.after_onset_s), 's')} {side} the load's onset)"
+    back = "still down at the end" if line.recovered_at_s is None else f"back at {say_time(line.recovered_at_s, 2)}"
+    return f"failing from {say_time(line.onset_at_s, 2)}, detected at {say_time(line.detected_at_s, 2)}{beside}, {back}"
 
 
 def say_dose(asked: Mapping[str, float], achieved: Mapping[str, float]) -> list[tuple[str, str, str]]:

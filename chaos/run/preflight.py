@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from chaos.contracts import Need, Target
 from chaos.errors import ChaosError, Unreachable
-from chaos.plan.plan import Plan
+from chaos.plan.plan import Plan, PlannedProbe
 from chaos.plan.step import Step
 from chaos.run.connect import side_by_side
 from chaos.run.fuse import HOME
+from chaos.run.health import instrument
 from chaos.run.injector import read
 from chaos.run.lock import HostLock
 
@@ -36,10 +37,15 @@ class Finding:
 
 
 def preflight(plan: Plan, targets: Mapping[str, Target]) -> list[Finding]:
-    """Look at every host of a plan; touches nothing."""
+    """Look at every host of a plan, and whether this machine can ask its probes; touches nothing."""
     steps = {name: [s for s in plan.steps if s.host == name] for name in targets}
     found = side_by_side(targets, lambda name: _look(targets[name], steps[name]))
-    return [finding for findings in found for finding in findings]
+    return [*(finding for findings in found for finding in findings), *map(_can_ask, plan.probes)]
+
+
+def _can_ask(probe: PlannedProbe) -> Finding:
+    objection = instrument(probe).make().objection()
+    return Finding("controller", f"probe {probe.name} can ask", objection is None, objection or "")
 
 
 def _look(target: Target, steps: Sequence[Step]) -> list[Finding]:

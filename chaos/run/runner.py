@@ -32,6 +32,7 @@ from chaos.run.abort import AbortGuard
 from chaos.run.connect import connected, controller, controller_home, side_by_side
 from chaos.run.fingerprint import drift, fingerprint
 from chaos.run.fuse import HOME
+from chaos.run.health import HealthProcess
 from chaos.run.injector import Injection, Site
 from chaos.run.ledger import Ledger
 from chaos.run.load import LoadProcess
@@ -153,8 +154,16 @@ class _Trial:
         return self.folder
 
     def _under_load(self) -> None:
+        start = self._clock.now() + int((_START_UP + _COUNTING * self._plan.terms.rate * self._plan.load.duration) * NS)
+        health = HealthProcess.start(self.folder, self._plan.probes, start, self._plan.load.duration)
+        try:
+            self._beside(health, start)
+        finally:
+            self._end_probes(health)
+
+    def _beside(self, health: HealthProcess, start: int) -> None:
+        """Run the load and the faults, with the health probes beside."""
         terms = self._plan.terms
-        start = self._clock.now() + int((_START_UP + _COUNTING * terms.rate * self._plan.load.duration) * NS)
         zero = start + int((terms.warmup + terms.baseline) * NS)
         load = LoadProcess.start(self.folder, self._plan.load, start)
         self._events.write("load.started", zero=zero)
@@ -162,7 +171,7 @@ class _Trial:
         try:
             for thread in threads:
                 thread.start()
-            self._watch(load, start)
+            self._watch(load, health, start)
         except BaseException as error:
             self._stop.set("failed", f"a defect in gameday: {error!r}")
             raise
@@ -176,6 +185,12 @@ class _Trial:
         status = None if self._stop.is_set() else load.wait(self._plan.load.timeout + 15)
         stopped = load.stop()
         self._events.write("load.ended", status=stopped if status is None else status)
+
+    def _end_probes(self, health: HealthProcess) -> None:
+        """Let the last checks come to their end, unless the run was stopped; then note how the probes ended."""
+        status = health.stop(at_once=self._stop.is_set())
+        if status is not None:
+            self._events.write("probes.ended", status=status)
 
     def _carry_out(self, step: Step, injection: Injection, zero: int) -> None:
         """Live one injection from arming to reading the host clean, in a thread of its own."""
@@ -216,7 +231,7 @@ class _Trial:
     def _show(self, step: Step, state: str) -> None:
         self._hosts[step.host] = state
 
-    def _watch(self, load: LoadProcess, start: int) -> None:
+    def _watch(self, load: LoadProcess, health: HealthProcess, start: int) -> None:
         """Tell the watcher how it goes and guard the abort conditions, to the end of the observation or a stop."""
         guard = AbortGuard(self._plan.abort, self._plan.load.slo.latency)
         ahead = self._phases(start)
@@ -226,8 +241,15 @@ class _Trial:
                 name, _, seconds = ahead.pop(0)
                 self._events.write("phase", name=name)
                 self._watcher.phase(name, seconds)
+            self._look_at_probes(health)
             self._look(load, guard, start, now)
             self._stop.wait_until(min(now + int(_TICK * NS), end))
+
+    def _look_at_probes(self, health: HealthProcess) -> None:
+        try:
+            health.check()
+        except LoadFailed as error:
+            self._stop.set("failed", str(error))
 
     def _look(self, load: LoadProcess, guard: AbortGuard, start: int, now: int) -> None:
         try:

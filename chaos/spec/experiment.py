@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr, SkipValidation, ValidationError
 
-from chaos.catalog import FaultRegistry
+from chaos.catalog import FaultRegistry, ProbeRegistry
 from chaos.contracts import Fault
 from chaos.errors import Place, SpecError, UnknownKind
 from chaos.record.terms import Budget
@@ -25,6 +25,7 @@ from chaos.spec.budgets import Budgets, given
 from chaos.spec.fields import Count, Delay, PositiveDuration, Spec, Text, Whole
 from chaos.spec.load import Load
 from chaos.spec.places import Document, Path
+from chaos.spec.probes import GivenProbe, read_probes
 from chaos.spec.selection import Selection
 from chaos.spec.sheet import Sheet, found
 from chaos.spec.yaml import read_yaml
@@ -96,6 +97,8 @@ class Experiment(Spec):
     """All that is random follows from it and the number of the trial."""
     load: Load
     """What is sent, how often, and what counts as good."""
+    probes: SkipValidation[tuple[GivenProbe, ...]] = ()
+    """What is asked beside the load, as monitoring would ask it; each probe has samples and a detection of its own."""
     timeline: Timeline
     """The phases of the run."""
     faults: SkipValidation[tuple[FaultStep, ...]] = ()
@@ -124,8 +127,11 @@ class Experiment(Spec):
         return self.document.place(path)
 
 
-def load_experiment(path: FilePath, faults: FaultRegistry) -> Experiment:
-    """Read an experiment. Raises SpecError with every mistake, each at file:line:column."""
+def load_experiment(path: FilePath, faults: FaultRegistry, probes: ProbeRegistry | None = None) -> Experiment:
+    """Read an experiment. Raises SpecError with every mistake, each at file:line:column.
+
+    `probes` are the kinds of the catalogue by default, which are loaded only where the file has a probe.
+    """
     document = read_yaml(path, SpecError)
     sheet = Sheet(document)
     raw = document.value if isinstance(document.value, dict) else {}
@@ -134,7 +140,10 @@ def load_experiment(path: FilePath, faults: FaultRegistry) -> Experiment:
         sheet.close(SpecError)
     steps = _read_steps(sheet, raw.get("faults", []), faults)
     _check_times(sheet, steps, raw.get("timeline"))
-    experiment = sheet.check(Experiment, raw | {"faults": tuple(steps.values())}, (), context={"folder": path.parent})
+    asked = read_probes(sheet, raw["probes"], probes) if "probes" in raw else ()
+    experiment = sheet.check(
+        Experiment, raw | {"faults": tuple(steps.values()), "probes": asked}, (), context={"folder": path.parent}
+    )
     if experiment:
         _check_load(sheet, experiment)
     sheet.close(SpecError)

@@ -15,6 +15,7 @@ from chaos.spec.experiment import Experiment, FaultStep
 from chaos.spec.inventory import Inventory
 from chaos.spec.load import check_url, fill, placeholders
 from chaos.spec.places import Mistake, Path
+from chaos.spec.probes import GivenProbe, mistakes_of
 from chaos.spec.selection import On
 from chaos.spec.sheet import nearest
 
@@ -24,6 +25,8 @@ Complaint = tuple[Path, str]
 def check_references(experiment: Experiment, inventory: Inventory) -> None:
     """Return when the inventory has all that the experiment names. Raises SpecError with every mistake."""
     complaints = list(_of_url(experiment.load.url, inventory))
+    for index, probe in enumerate(experiment.probes):
+        complaints += [(("probes", index, *path), text) for path, text in _of_probe(probe, inventory)]
     for index, step in enumerate(experiment.faults):
         complaints += [(("faults", index, *path), text) for path, text in _of_step(step, inventory)]
     if complaints:
@@ -53,6 +56,17 @@ def _of_url(url: str, inventory: Inventory) -> Iterator[Complaint]:
             check_url(fill(url, {name: inventory.url_of(name) for name in placeholders(url)}))
         except (InventoryError, ValueError) as error:
             yield at, str(error)
+
+
+def _of_probe(probe: GivenProbe, inventory: Inventory) -> Iterator[Complaint]:
+    unknown = [(key, name) for key, name in probe.names() if name not in {*inventory.hosts, *inventory.groups}]
+    for key, name in unknown:
+        yield (key,), f"{{{name}}} is no host or group{_there_are(name, inventory)}"
+    if not unknown:
+        try:
+            yield from mistakes_of(probe, inventory.url_of)
+        except InventoryError as error:
+            yield (), str(error)
 
 
 def _of_step(step: FaultStep, inventory: Inventory) -> Iterator[Complaint]:

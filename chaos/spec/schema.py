@@ -11,16 +11,17 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from chaos.catalog import FaultRegistry
+from chaos.catalog import FaultRegistry, ProbeRegistry
 from chaos.spec.experiment import Experiment, MomentFrame, StepFrame, frame_of
+from chaos.spec.probes import written
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def experiment_schema(faults: FaultRegistry) -> dict[str, Any]:
-    """Return the schema of an experiment file, with one form of a step for each kind of fault."""
-    kinds = dict(faults)
-    models: list[type[BaseModel]] = [Experiment, StepFrame, MomentFrame, *kinds.values()]
+def experiment_schema(faults: FaultRegistry, probes: ProbeRegistry) -> dict[str, Any]:
+    """Return the schema of an experiment file, with a form of a step for each kind of fault, and one for each probe."""
+    kinds, asked = dict(faults), {kind: written(cls) for kind, cls in probes}
+    models: list[type[BaseModel]] = [Experiment, StepFrame, MomentFrame, *kinds.values(), *asked.values()]
     refs, schema = models_json_schema([(model, "validation") for model in models])
     definitions = schema["$defs"]
 
@@ -28,20 +29,25 @@ def experiment_schema(faults: FaultRegistry) -> dict[str, Any]:
         found: dict[str, Any] = definitions[refs[model, "validation"]["$ref"].rpartition("/")[2]]
         return found
 
-    steps = [_step(kind, definition(cls), definition(frame_of(cls))) for kind, cls in kinds.items()]
     experiment = definition(Experiment)
-    described = experiment["properties"]["faults"].get("description", "")
-    experiment["properties"]["faults"] = {"type": "array", "items": {"oneOf": steps}, "description": described}
+    steps = [_step(kind, definition(cls), definition(frame_of(cls))) for kind, cls in kinds.items()]
+    _list_of(experiment, "faults", steps)
+    _list_of(experiment, "probes", [_step(kind, definition(cls), {}) for kind, cls in asked.items()])
     return {"$schema": DIALECT, **experiment, "title": "gameday experiment", "$defs": definitions}
 
 
+def _list_of(experiment: dict[str, Any], key: str, forms: list[dict[str, Any]]) -> None:
+    described = experiment["properties"][key].get("description", "")
+    experiment["properties"][key] = {"type": "array", "items": {"oneOf": forms}, "description": described}
+
+
 def _step(kind: str, fault: dict[str, Any], frame: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a step: its kind, where and when, and the fault's own fields beside them."""
+    """Return the schema of a step: its kind, where and when (a probe has no such frame), and its own fields beside."""
     named = {"kind": {"const": kind, "description": fault.get("description", "").partition("\n")[0]}}
     return {
         "title": kind,
         "type": "object",
-        "properties": named | frame["properties"] | fault.get("properties", {}),
-        "required": ["kind", *frame["required"], *fault.get("required", [])],
+        "properties": named | frame.get("properties", {}) | fault.get("properties", {}),
+        "required": ["kind", *frame.get("required", []), *fault.get("required", [])],
         "additionalProperties": False,
     }

@@ -1,4 +1,4 @@
-"""The kinds of fault there are. A new one is one file, its cases, and a line here."""
+"""The kinds of fault and of probe there are. A new one is one file, its tests, and a line here."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 
 import chaos.faults
+import probes.health
 from chaos import catalog
 from chaos.contracts import Fault
 from chaos.errors import DuplicateKind, UnknownKind
 from chaos.faults.netem import Netem
 from chaos.faults.node_kill import NodeKill
+from chaos.spec.probes import written
+from probes.health import Probe
 
 CASES = Path(__file__).parents[1] / "cases" / "faults"
 FAULTS = sorted(Path(inspect.getfile(chaos.faults)).parent.glob("[!_]*.py"))
 KINDS = ["netem", "node_kill", "process_kill", "process_pause"]
+PROBES = ["command", "http", "icmp", "promql", "tcp"]
+OUR_PROBES = [cls for _, cls in catalog.health_probes() if cls.__module__.startswith("probes.health.")]
 OURS = [cls for _, cls in catalog.faults() if cls.__module__.startswith("chaos.faults.")]
 
 
@@ -60,3 +65,39 @@ def test_two_owners_of_a_kind_are_both_named() -> None:
 def test_an_unknown_kind_names_the_nearest() -> None:
     with pytest.raises(UnknownKind, match=r"did you mean 'process_kill'.*there are: netem, node_kill"):
         catalog.faults().get("proces_kill")
+
+
+def test_the_kinds_of_probe() -> None:
+    assert [cls.kind for cls in OUR_PROBES] == PROBES
+
+
+def test_a_kind_of_probe_is_a_file() -> None:
+    files = sorted(path.stem for path in Path(inspect.getfile(probes.health)).parent.glob("[!_]*.py"))
+    assert files == PROBES
+    assert [cls.__module__ for cls in OUR_PROBES] == [f"probes.health.{kind}" for kind in PROBES]
+
+
+@pytest.mark.parametrize("cls", OUR_PROBES, ids=PROBES)
+def test_a_probe_says_what_it_is(cls: type[Probe]) -> None:
+    assert cls.__doc__ != Probe.__doc__
+    assert (inspect.getmodule(cls).__doc__ or "").startswith(f"{cls.kind}: ")
+    assert {name for name, field in cls.model_fields.items() if not field.description} == set()
+
+
+@pytest.mark.parametrize("cls", OUR_PROBES, ids=PROBES)
+def test_a_probe_that_is_written_is_the_probe_and_takes_units(cls: type[Probe]) -> None:
+    model = written(cls)
+    assert issubclass(model, cls)
+    assert (set(model.model_fields), model.__doc__) == (set(cls.model_fields), cls.__doc__)
+    required = {"url": "http://x/", "address": "x:1", "query": "up", "ok": "> 0", "run": ("true",)}
+    given = {key: value for key, value in required.items() if key in cls.model_fields}
+    assert model.model_validate(given | {"every": "250ms", "timeout": "2s"}).model_dump() == {
+        **cls.model_validate(given).model_dump(),
+        "every": 0.25,
+        "timeout": 2.0,
+    }
+
+
+def test_an_unknown_probe_names_the_nearest() -> None:
+    with pytest.raises(UnknownKind, match=r"did you mean 'icmp'.*there are: command, http"):
+        catalog.health_probes().get("imcp")

@@ -114,9 +114,10 @@ def test_protected_hosts_are_refused_with_exit_3(files: Path) -> None:
 
 def test_the_schema_and_the_catalogue_are_json(files: Path) -> None:
     assert "netem" in gameday(files, "schema").stdout
-    kinds = [entry["kind"] for entry in json.loads(gameday(files, "catalog", "--json").stdout)]
+    kinds = [(entry["is"], entry["kind"]) for entry in json.loads(gameday(files, "catalog", "--json").stdout)]
     assert kinds == sorted(kinds)
-    assert "node_kill" in kinds
+    assert {("fault", "node_kill"), ("probe", "icmp")} <= set(kinds)
+    assert [e["kind"] for e in json.loads(gameday(files, "catalog", "tcp", "--json").stdout)] == ["tcp"]
     assert gameday(files, "catalog", "netm").returncode == 2
 
 

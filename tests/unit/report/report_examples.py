@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chaos.clock import NS
-from chaos.judge.verdict import BudgetLine, FaultLine, Figure, Generator, Verdict
+from chaos.judge.verdict import BudgetLine, FaultLine, Figure, Generator, ProbeLine, Verdict
 from chaos.record.samples import HEADER
 
 ZERO = 5_000 * NS
@@ -32,6 +32,21 @@ NETEM = FaultLine(
     achieved={"delay_s": 0.0501, "loss": 0.0048},
     confirmed=True,
     reverted=True,
+)
+
+PROBES = (
+    ProbeLine(
+        name="healthz",
+        kind="http",
+        n=750,
+        failed=201,
+        onset_at_s=0.31,
+        detected_at_s=0.51,
+        recovered_at_s=20.21,
+        after_onset_s=-0.49,
+    ),
+    ProbeLine(name="tcp", kind="tcp", n=75, failed=0),
+    ProbeLine(name="gpu", kind="promql", n=75, failed=49, onset_at_s=2.0, detected_at_s=4.0, after_onset_s=3.0),
 )
 
 

@@ -148,3 +148,14 @@ def test_chromium_draws_the_page_without_a_complaint(report: Path, tmp_path: Pat
     )
     assert "CONSOLE" not in done.stderr
     assert (tmp_path / "shot.png").stat().st_size > 100_000, done.stderr
+
+
+def test_probes_stand_in_a_table_of_their_own(recording: Recording, tmp_path: Path) -> None:
+    without, _ = page_of(recording, examples.verdict(), tmp_path / "without.html")
+    assert "Health probes" not in without.text
+    hostile = examples.PROBES[1].model_copy(update={"name": EVIL})
+    page, text = page_of(recording, examples.verdict(probes=(*examples.PROBES, hostile)), tmp_path / "with.html")
+    assert "detected at 0.51 s (490 ms before the load's onset), back at 20.21 s" in page.text
+    assert "detected at 4.00 s (3 s after the load's onset), still down at the end" in page.text
+    assert page.open == []
+    assert_fetches_nothing(page, text)

@@ -36,6 +36,11 @@ def test_the_verdict_reads_as_agreed(outcome: str, series: Series, golden: Path)
     assert verdict_text(VERDICTS[outcome], series, hypothesis=HYPOTHESIS, width=80) + "\n" == expected
 
 
+def test_probes_read_as_agreed(series: Series, golden: Path) -> None:
+    text = verdict_text(examples.verdict(probes=examples.PROBES), series, hypothesis=HYPOTHESIS, width=80)
+    assert text + "\n" == (golden / "probes.txt").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("outcome", ["pass", "fail", "unknown"])
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30)])
 def test_the_verdict_fits_one_screen(outcome: str, width: int, height: int, series: Series) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]  # it ships none
 import pytest
 
-from chaos.catalog import FaultRegistry
+from chaos.catalog import FaultRegistry, health_probes
 from chaos.errors import SpecError
 from chaos.spec.schema import experiment_schema
 from chaos.spec.yaml import read_yaml
@@ -16,7 +16,7 @@ GOOD = Path(__file__).parents[2] / "cases" / "spec" / "good"
 
 @pytest.fixture
 def schema(registry: FaultRegistry) -> dict[str, Any]:
-    return experiment_schema(registry)
+    return experiment_schema(registry, health_probes())
 
 
 def mistakes(schema: dict[str, Any], file: Path) -> list[str]:
@@ -28,7 +28,7 @@ def test_it_is_a_schema(schema: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
-@pytest.mark.parametrize("name", ["shorthands", "control", "kill", "trace", "steps"])
+@pytest.mark.parametrize("name", ["shorthands", "control", "kill", "trace", "steps", "probes"])
 def test_it_takes_what_is_right(schema: dict[str, Any], name: str) -> None:
     assert mistakes(schema, GOOD / f"{name}.yaml") == []
 
@@ -40,10 +40,13 @@ def test_it_takes_what_is_right(schema: dict[str, Any], name: str) -> None:
         ("kind: slow", "kind: swol"),
         ("name: control", "nam: control"),
         ("for: 5s, ", ""),
+        ("address: a:1", "adress: a:1"),
+        ("kind: tcp", "kind: tpc"),
     ],
 )
 def test_it_refuses_what_is_wrong(schema: dict[str, Any], tmp_path: Path, old: str, new: str) -> None:
     text = (GOOD / "control.yaml").read_text().replace("[]", "[{kind: slow, on: a, for: 5s, delay: 50ms}]")
+    text += "\nprobes: [{kind: tcp, address: a:1, every: 2s}]\n"
     file = tmp_path / "x.yaml"
     file.write_text(text)
     assert mistakes(schema, file) == []

@@ -1,0 +1,51 @@
+"""One probe on its schedule: each check that falls due becomes one row, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from math import ceil
+from time import monotonic_ns
+
+from probes.errors import ErrorKind
+from probes.health._probe import Outcome, Probe
+from probes.samples import SampleFile
+from probes.schedule import NS
+
+
+class Asking:
+    """Asks one probe from `start` (ns) for `duration` s and writes its samples. Cancel `run` to stop."""
+
+    def __init__(self, probe: Probe, start: int, duration: float, samples: SampleFile) -> None:
+        self._probe, self._start, self._samples = probe, start, samples
+        self._every = round(probe.every * NS)
+        self.checks = ceil(round(duration * NS) / self._every)
+        self.due = 0
+        """How many checks have fallen due so far: each has its row once `run` is over."""
+
+    async def run(self) -> None:
+        """Begin each check when it is due; return when all have their outcome."""
+        async with asyncio.TaskGroup() as out:
+            for index in range(self.checks):
+                due = self._start + index * self._every
+                await asyncio.sleep(max(0, due - monotonic_ns()) / NS)
+                self.due += 1
+                out.create_task(self._check(due))
+
+    async def _check(self, due: int) -> None:
+        sent = monotonic_ns()
+        if sent - due > self._every:
+            self._record(due, 0, Outcome(ErrorKind.UNSENT))
+            return
+        try:
+            async with asyncio.timeout(self._probe.timeout):
+                outcome = await self._probe.check()
+        except TimeoutError:
+            outcome = Outcome(ErrorKind.TIMEOUT)
+        except asyncio.CancelledError:
+            self._record(due, sent, Outcome(ErrorKind.CANCELLED))
+            raise
+        self._record(due, sent, outcome)
+
+    def _record(self, due: int, sent: int, outcome: Outcome) -> None:
+        now = monotonic_ns()
+        self._samples.append(due, sent, outcome.first, now, outcome.received, outcome.status, 0, outcome.error)
