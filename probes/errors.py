@@ -46,8 +46,6 @@ class ErrorKind(IntEnum):
     """This machine had no port, file descriptor or memory for another connection: says nothing about the target."""
     CONNECTION_LOST = 14
     """The kernel gave up on an open connection: host unreachable, no acknowledgement for too long."""
-    UNHEALTHY = 15
-    """A health probe's check was answered, and the answer says no: a status, an exit status, a value out of bounds."""
 
     TOO_LARGE = 15
     """The answer was longer than `response_limit`, and was cut off there."""
@@ -55,6 +53,8 @@ class ErrorKind(IntEnum):
     """Nothing of the answer came within `first_byte_timeout` of `sent`."""
     STREAM_INCOMPLETE = 17
     """A streamed answer ended with neither a finish reason nor `[DONE]`, or with an error in place of a token."""
+    UNHEALTHY = 18
+    """A health probe's check was answered, and the answer says no: a status, an exit status, a value out of bounds."""
 
 
 NAMES: tuple[str, ...] = tuple(kind.name.lower() for kind in ErrorKind)
