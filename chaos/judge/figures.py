@@ -1,6 +1,7 @@
 """All figures of a run, by name: where the subjects meet, and where it is decided what each is over.
 
-    over the observation, the fault in it   qps_mean qps_p05 qps_dip goodput availability error_ratio latency
+    over the observation, the fault in it   qps_mean qps_p05 qps_dip goodput availability error_ratio latency ttft
+                                            tpot itl tokens_per_second
     over its steady windows                 qps_cv_*: the observation less every incident, and less the time for which
                                             answers of an incident's requests may still come in (one baseline p95)
     over the incidents                      time_to_detect time_to_recover recovery_lag lost_requests outage_seconds
@@ -29,6 +30,7 @@ from chaos.judge.latency import latency_findings
 from chaos.judge.recovery import disturbed, incidents_of, recovery_findings, recovery_of
 from chaos.judge.requests import BoolArray, Requests
 from chaos.judge.series import Series
+from chaos.judge.streams import Streams, stream_findings
 from chaos.judge.throughput import throughput_findings
 from chaos.judge.verdict import FaultLine, Generator
 from chaos.record.terms import Terms
@@ -44,14 +46,26 @@ RECOVERY = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured: the requests and their series, the baseline where there is one, the load, what was done."""
+    """What was measured: the requests and their series, the baseline where there is one, the load, what was done.
+
+    `zero` is the end of the baseline in ns; `streams` is None where answers were not streamed.
+    """
 
     terms: Terms
+    zero: int
     requests: Requests
     series: Series
     baseline: Baseline | None
     generator: Generator
     faults: tuple[FaultLine, ...]
+    streams: Streams | None = None
+
+    @property
+    def due(self) -> BoolArray:
+        """Which requests were due in the observation."""
+        windows = self.requests.scheduled_window
+        due: BoolArray = np.asarray((windows >= 0) & (windows < self.series.first + len(self.series.start_s)))
+        return due
 
 
 def findings_of(m: Measurement) -> Findings:
@@ -65,6 +79,7 @@ def findings_of(m: Measurement) -> Findings:
         **fluctuation_findings(m.series.completed[steady], m.terms.arrival_dispersion, m.terms.window),
         **availability_findings(m.series, m.baseline),
         **_latency(m),
+        **_streams(m),
         **_recovery(m, caused, found),
     }
 
@@ -89,14 +104,15 @@ def _linger(m: Measurement) -> int:
 
 
 def _latency(m: Measurement) -> Findings:
-    due = _observed(m)
+    due = m.due
     return latency_findings(m.requests.latency_s[due & m.requests.answered], int(due.sum()))
 
 
-def _observed(m: Measurement) -> BoolArray:
-    windows = m.requests.scheduled_window
-    due: BoolArray = np.asarray((windows >= 0) & (windows < m.series.first + len(m.series.start_s)))
-    return due
+def _streams(m: Measurement) -> Findings:
+    if m.streams is None:
+        return {}
+    span_s = float(m.series.observed.sum()) * m.terms.window
+    return stream_findings(m.streams, m.requests.answered, m.due, m.zero, span_s)
 
 
 def _recovery(m: Measurement, caused: tuple[Episode, ...], found: list[list[Incident]]) -> Findings:

@@ -14,6 +14,7 @@ from chaos.errors import RecordingError
 from chaos.record.events import Event, read_jsonl
 from chaos.record.samples import Samples, read_samples
 from chaos.record.terms import Terms
+from chaos.record.usage import Usage, read_usage
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class Recording:
     def samples(self) -> Samples:
         """All requests."""
         return read_samples(self.path / "samples.bin")
+
+    @cached_property
+    def usage(self) -> tuple[Usage, ...]:
+        """What each process of the load used of its machine; none in a recording that does not say."""
+        return read_usage(self.path / "generator.json")
 
     def named(self, event: str) -> list[Event]:
         """Return the events of one name, in order."""

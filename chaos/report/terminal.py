@@ -41,7 +41,14 @@ _FIGURES = {
         ("lost_requests", "lost"),
     ),
     "Latency": (("latency_p50_s", "p50"), ("latency_p90_s", "p90"), ("latency_p99_s", "p99")),
-    "Tokens": (("ttft_p50_s", "first p50"), ("ttft_p99_s", "first p99"), ("tpot_p50_s", "each p50")),
+    "TTFT": (("ttft_p50_s", "p50"), ("ttft_p90_s", "p90"), ("ttft_p99_s", "p99")),
+    "Tokens": (
+        ("tokens_per_second", ""),
+        ("tpot_p50_s", "TPOT p50"),
+        ("tpot_p99_s", "p99"),
+        ("itl_p50_s", "ITL p50"),
+        ("itl_p99_s", "p99"),
+    ),
     "Recovery": (
         ("time_to_detect_s", "detected in"),
         ("time_to_recover_s", "recovered in"),
@@ -123,6 +130,8 @@ def _facts(verdict: Verdict, series: Series, report: Path | None, most: int, wid
     for heading, names in _FIGURES.items():
         if said := _figures(verdict, names):
             grid.add_row(heading, said)
+        if heading == "Served" and verdict.errors:
+            grid.add_row("Errors", wording.say_errors(verdict.errors, most))
     for line in verdict.faults[:most]:
         grid.add_row("Fault", _fault(line))
     if len(verdict.faults) > most:
@@ -136,7 +145,7 @@ def _facts(verdict: Verdict, series: Series, report: Path | None, most: int, wid
 
 def _figures(verdict: Verdict, names: Sequence[tuple[str, str]]) -> str:
     there = [(name, word, verdict.figures[name]) for name, word in names if name in verdict.figures]
-    said = [f"{word} {_figure(figure, name)}" for name, word, figure in there]
+    said = [f"{word} {_figure(figure, name)}".lstrip() for name, word, figure in there]
     window = next((f.window_s for name, _, f in there if f.window_s and "_cv" in name), None)
     return " · ".join(said) + (f" · {wording.say(window, 's')} windows" if window else "")
 
@@ -160,6 +169,9 @@ def _generator(load: Generator) -> Text:
     rates = f": {wording.say(load.achieved_rate, '1/s')} of {wording.say(load.offered_rate, '1/s')} sent"
     text = Text("sound" if load.sound else "NOT SOUND")
     text.append(f"{rates} · send delay p99 {wording.say(load.send_delay_p99_s, 's')} · {load.unsent} unsent")
+    if load.cpu_busiest is not None:
+        text.append(f" · busiest {wording.say(load.cpu_busiest, '1')} of a core")
+        text.append(f" · loop lag p99 {wording.say(load.loop_lag_p99_s, 's')}")
     if not load.sound:
         text.stylize("yellow", 0, len("NOT SOUND"))
     return text
