@@ -9,8 +9,8 @@
 So a fault that makes QPS flutter without ever leaving its band is found in the CV, and one that takes QPS down is
 found in the dip and in the recovery: neither hides the other, and no CV is computed across a level shift.
 
-A figure that can't apply is absent: recovery without a fault, time to first token without streaming. A figure that
-applies and has no value is there as null, and a reason says why.
+A figure that can't apply is absent: recovery without a fault, a dip where no baseline was asked for, time to first
+token without streaming. A figure that applies and has no value is there as null, and a reason says why.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ RECOVERY = {
     "lost_requests": "requests",
     "outage_seconds": "s",
 }
+NEEDS_BASELINE = frozenset({"qps_dip", "availability_time"})
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def findings_of(m: Measurement) -> Findings:
     found = [_incidents(m, episode) for episode in caused]
     incidents = [incident for some in found for incident in some]
     steady = m.series.observed & ~disturbed(m.series, incidents, _linger(m))
-    return {
+    findings = {
         **throughput_findings(m.series, m.baseline, m.generator, m.terms.arrival_dispersion),
         **fluctuation_findings(m.series.completed[steady], m.terms.arrival_dispersion, m.terms.window),
         **availability_findings(m.series, m.baseline),
@@ -82,6 +83,7 @@ def findings_of(m: Measurement) -> Findings:
         **_streams(m),
         **_recovery(m, caused, found),
     }
+    return {name: finding for name, finding in findings.items() if m.terms.baseline or name not in NEEDS_BASELINE}
 
 
 def _episodes(m: Measurement) -> tuple[Episode, ...]:

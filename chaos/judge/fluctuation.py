@@ -85,7 +85,8 @@ def fluctuation(counts: IntArray, dispersion: float) -> Fluctuation:
 def fluctuation_findings(counts: IntArray, dispersion: float, window_s: float) -> Findings:
     """Return `qps_cv_raw`, `qps_cv_noise` and `qps_cv_real` over the counts of steady windows."""
     if len(counts) < FEWEST or not counts.any():
-        why = f"{len(counts)} steady windows are too few, {FEWEST} are required: lengthen timeline.observe"
+        few = f"{len(counts)} steady windows are too few, {FEWEST} are required: observe for longer"
+        why = few if len(counts) < FEWEST else "no request was answered with success"
         return {name: missing("1", why) for name in ("qps_cv_raw", "qps_cv_noise", "qps_cv_real")}
     found = fluctuation(counts, dispersion)
 

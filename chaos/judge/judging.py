@@ -9,7 +9,7 @@ from __future__ import annotations
 from chaos.judge.baseline import Survey, survey
 from chaos.judge.budgets import judge_budget
 from chaos.judge.errors import errors_by_kind
-from chaos.judge.figures import Measurement, findings_of
+from chaos.judge.figures import NEEDS_BASELINE, Measurement, findings_of
 from chaos.judge.finding import Findings
 from chaos.judge.generator import Gate, gate
 from chaos.judge.interventions import fault_lines, first_touch_s
@@ -20,8 +20,6 @@ from chaos.judge.streams import streams_of
 from chaos.judge.verdict import Outcome, Verdict, worst
 from chaos.record.recording import Recording
 from chaos.record.terms import BUDGETS, Terms
-
-_NEEDS_BASELINE = {"qps_dip", "availability_time"}
 
 
 def conclude(recording: Recording) -> Verdict:
@@ -62,7 +60,7 @@ def _survey(recording: Recording, series: Series, terms: Terms) -> Survey:
 
 
 def _binds_baseline(terms: Terms) -> bool:
-    return any(BUDGETS[b.name].figure in _NEEDS_BASELINE for b in terms.budgets)
+    return any(BUDGETS[b.name].figure in NEEDS_BASELINE for b in terms.budgets)
 
 
 def _verdict(

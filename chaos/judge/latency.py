@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from chaos.judge.finding import Finding, Findings, missing
+from chaos.judge.finding import Finding, Findings, measured, missing
 from chaos.judge.verdict import Figure
 
 PERCENTILES = {"latency_p50_s": 0.50, "latency_p90_s": 0.90, "latency_p99_s": 0.99}
@@ -23,7 +23,9 @@ PERCENTILES = {"latency_p50_s": 0.50, "latency_p90_s": 0.90, "latency_p99_s": 0.
 def latency_findings(answered_s: NDArray[np.float32], due: int) -> Findings:
     """Return the percentiles of the latencies of the answered requests (s), of `due` that were scheduled."""
     unanswered = 1 - len(answered_s) / due if due else 0.0
-    return percentile_findings(answered_s, PERCENTILES, unanswered, f"none of {due} requests was answered with success")
+    nothing = f"none of {due} requests was answered with success"
+    longest = measured(float(answered_s.max()), "s", n=len(answered_s)) if len(answered_s) else missing("s", nothing)
+    return percentile_findings(answered_s, PERCENTILES, unanswered, nothing) | {"latency_max_s": longest}
 
 
 def percentile_findings(

@@ -40,7 +40,7 @@ _FIGURES = {
         ("error_ratio", "errors"),
         ("lost_requests", "lost"),
     ),
-    "Latency": (("latency_p50_s", "p50"), ("latency_p90_s", "p90"), ("latency_p99_s", "p99")),
+    "Latency": (("latency_p50_s", "p50"), ("latency_p90_s", "p90"), ("latency_p99_s", "p99"), ("latency_max_s", "max")),
     "TTFT": (("ttft_p50_s", "p50"), ("ttft_p90_s", "p90"), ("ttft_p99_s", "p99")),
     "Tokens": (
         ("tokens_per_second", ""),
@@ -91,7 +91,8 @@ def _screen(
 
 
 def _headline(verdict: Verdict) -> Text:
-    word = f"{wording.SYMBOLS[verdict.verdict]} {verdict.verdict.upper()}"
+    judged = verdict.budgets or verdict.verdict != "pass"  # a sound run that nothing was asked of passes nothing
+    word = f"{wording.SYMBOLS[verdict.verdict]} {verdict.verdict.upper() if judged else 'MEASURED'}"
     name = Text(f"  {wording.printable(verdict.experiment)}", style="bold")
     return Text(word, style=f"bold {COLOURS[verdict.verdict]}").append_text(name)
 

@@ -31,6 +31,7 @@ LABELS = {
     "latency_p50_s": "latency p50",
     "latency_p90_s": "latency p90",
     "latency_p99_s": "latency p99",
+    "latency_max_s": "latency, greatest",
     "ttft_p50_s": "time to first token p50",
     "ttft_p90_s": "time to first token p90",
     "ttft_p99_s": "time to first token p99",

@@ -1,0 +1,90 @@
+"""gameday probe from outside, against a real server: what it prints, what it records, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.probes.oracle_server import Oracle, running
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[Oracle]:
+    with running() as server:
+        yield server
+
+
+def probe(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"XDG_STATE_HOME": str(folder / "state"), "COLUMNS": "100"}
+    argv = [sys.executable, "-m", "chaos", "probe", *arguments]
+    return subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def load_of(folder: Path) -> dict[str, Any]:
+    (found,) = folder.glob("runs/*/latest/plan.json")
+    load: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))["load"]
+    return load
+
+
+def test_the_options_make_the_load_and_nothing_is_shown_that_does_not_apply(oracle: Oracle, tmp_path: Path) -> None:
+    options = (
+        "--rate 50/s --for 1s --arrivals gamma --burstiness 4 --method PUT -H X-A:1 -H content-type:text/plain "
+        "--body {seq} --slo 2s --timeout 3s --connections 7 --seed 3"
+    )
+    done = probe(tmp_path, oracle.url("/ok"), *options.split())
+    assert done.returncode == 0, done.stdout + done.stderr
+    load = load_of(tmp_path)
+    assert (load["process"], load["rate"], load["burstiness"]) == ("gamma", 50, 4)
+    assert (load["method"], load["headers"]) == ("PUT", {"X-A": "1", "content-type": "text/plain"})
+    assert (load["timeout"], load["connections"], load["slo"]["latency"]) == (3, 7, 2)
+    assert oracle.requests[0].startswith(b"PUT /ok ")
+    assert oracle.requests[0].endswith(b"\r\n\r\n0")
+    for part in ("MEASURED", "QPS      mean ", "raw", "noise", "p50", "p90", "p99", "max", "0 unsent", "report.html"):
+        assert part in done.stdout
+    for absent in ("PASS", "dip", "Fault", "baseline", "Recovery", "Errors", "timeline"):
+        assert absent not in done.stdout
+
+
+def test_a_json_body_is_posted_and_failures_are_told_by_kind(oracle: Oracle, tmp_path: Path) -> None:
+    options = ["--rate", "50/s", "--for", "1s", "--arrivals", "constant", "--slo", "2s", "--json", "--body", "{}"]
+    verdict = json.loads(probe(tmp_path, oracle.url("/500"), *options).stdout)
+    assert verdict["errors"] == {"status 500": 50}
+    assert verdict["figures"]["error_ratio"]["value"] == 1
+    assert "qps_dip" not in verdict["figures"]
+    assert (load_of(tmp_path)["method"], load_of(tmp_path)["headers"]) == ("POST", {"Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        ("", ["gameday: URL: is missing"]),
+        ("ftp://x/", ["gameday: URL: 'ftp://x/' is no URL to send to; write it like http://host/path"]),
+        (
+            "http://x/ --rate 50 --for 0s",
+            ["gameday: --rate: '50' has no unit; write it like \"200/s\"", "--for: must be more than 0; found 0"],
+        ),
+        (
+            "http://x/ --arrivals even",
+            ["gameday: --arrivals: must be 'constant', 'poisson' or 'gamma'; found 'even'"],
+        ),
+        ("http://x/ --connections 0", ["gameday: --connections: must be at least 1; found 0"]),
+        ("http://x/ --key k.pem", ["gameday: --cert: has a key and no certificate to go with it"]),
+        ("http://x/ --header oops", ["gameday: --header: must be NAME: VALUE; found 'oops'"]),
+        (
+            "http://x/ --stream --http2",
+            ["gameday: streams are measured over HTTP/1.1 only; leave one of stream and http2 out"],
+        ),
+        ("http://x/{y}", ["gameday: URL: 'http://x/{y}' has braces; write them percent-encoded (%7B, %7D)"]),
+    ],
+)
+def test_wrong_options_are_named_and_nothing_is_touched(options: str, lines: list[str], tmp_path: Path) -> None:
+    done = probe(tmp_path, *options.split())
+    assert (done.returncode, done.stderr.splitlines()) == (2, lines)
+    assert not (tmp_path / "runs").exists()
