@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chaos.cli._common import RUNS, JsonOption, RunsOption
+from chaos.cli._common import RUNS, JsonOption, RunsOption, print_json
 from chaos.errors import InputError, Mistakes
 
 if TYPE_CHECKING:
@@ -60,10 +60,16 @@ def probe(
     cert: Annotated[str | None, typer.Option(help="This client's certificate (PEM).")] = None,
     key: Annotated[str | None, typer.Option(help="Its key (PEM), where in another file.")] = None,
     seed: Annotated[int, typer.Option(help="Of the schedule.")] = 1,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure this machine's own ceiling and fluctuation, and keep them.")
+    ] = False,
     out: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
     """Measure QPS, its fluctuation and latency of an endpoint by an open-loop load."""
+    if calibrate:
+        _calibrate(url, as_json)
+        return
     load = {
         "url": url,
         "method": method or ("POST" if body else None),
@@ -98,6 +104,24 @@ def _measure(plan: Plan, out: Path, as_json: bool) -> int:
     else:
         show(done)
     return int(done.exit_code)
+
+
+def _calibrate(url: str | None, as_json: bool) -> None:
+    """Measure this machine, keep what came of it, and show it."""
+    from chaos.run.calibration import DELAY, calibrate, store
+
+    if url is not None:
+        raise InputError(f"--calibrate: measures this machine alone and takes no URL; found {url}")
+    found = calibrate(lambda text: typer.echo(text, err=True))
+    path = store(found)
+    if as_json:
+        print_json(found.model_dump())
+        return
+    own = " · ".join(f"{own.cv:.2g} at {own.rate:,.0f}/s" for own in found.fluctuation)
+    typer.echo(f"machine  {found.machine.hostname}: {found.machine.cores} cores, {found.machine.cpu}")
+    typer.echo(f"ceiling  {found.ceiling:,.0f}/s on one core, send delay p99 within {DELAY * 1e3:g} ms, 0 unsent")
+    typer.echo(f"own CV   {own} (1 s windows, paced): no budget below it can be measured from here")
+    typer.echo(f"kept in  {path}")
 
 
 def _experiment(load: Mapping[str, Any], span: str, seed: int) -> Experiment:

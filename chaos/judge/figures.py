@@ -33,6 +33,7 @@ from chaos.judge.series import Series
 from chaos.judge.streams import Streams, stream_findings
 from chaos.judge.throughput import throughput_findings
 from chaos.judge.verdict import FaultLine, Generator
+from chaos.record.calibration import Calibration
 from chaos.record.terms import Terms
 
 RECOVERY = {
@@ -49,7 +50,8 @@ NEEDS_BASELINE = frozenset({"qps_dip", "availability_time"})
 class Measurement:
     """What was measured: the requests and their series, the baseline where there is one, the load, what was done.
 
-    `zero` is the end of the baseline in ns; `streams` is None where answers were not streamed.
+    `zero` is the end of the baseline in ns; `streams` is None where answers were not streamed, `calibration` where the
+    generator was not calibrated.
     """
 
     terms: Terms
@@ -60,6 +62,7 @@ class Measurement:
     generator: Generator
     faults: tuple[FaultLine, ...]
     streams: Streams | None = None
+    calibration: Calibration | None = None
 
     @property
     def due(self) -> BoolArray:
@@ -77,7 +80,7 @@ def findings_of(m: Measurement) -> Findings:
     steady = m.series.observed & ~disturbed(m.series, incidents, _linger(m))
     findings = {
         **throughput_findings(m.series, m.baseline, m.generator, m.terms.arrival_dispersion),
-        **fluctuation_findings(m.series.completed[steady], m.terms.arrival_dispersion, m.terms.window),
+        **_fluctuation(m, steady),
         **availability_findings(m.series, m.baseline),
         **_latency(m),
         **_streams(m),
@@ -103,6 +106,13 @@ def _linger(m: Measurement) -> int:
         return 0
     p95_s = math.exp(m.baseline.log_latency.x0) - LATENCY_RESOLUTION_S
     return math.ceil(p95_s / m.terms.window)
+
+
+def _fluctuation(m: Measurement, steady: BoolArray) -> Findings:
+    def own(limit: float) -> str:
+        return m.calibration.objection_to_cv(limit, m.terms) if m.calibration else ""
+
+    return fluctuation_findings(m.series.completed[steady], m.terms.arrival_dispersion, m.terms.window, own)
 
 
 def _latency(m: Measurement) -> Findings:

@@ -14,6 +14,7 @@ A CV is comparable only with its window, n and F0 beside it: a steady service pr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,8 +83,13 @@ def fluctuation(counts: IntArray, dispersion: float) -> Fluctuation:
     )
 
 
-def fluctuation_findings(counts: IntArray, dispersion: float, window_s: float) -> Findings:
-    """Return `qps_cv_raw`, `qps_cv_noise` and `qps_cv_real` over the counts of steady windows."""
+def fluctuation_findings(
+    counts: IntArray, dispersion: float, window_s: float, own: Callable[[float], str] = lambda _: ""
+) -> Findings:
+    """Return `qps_cv_raw`, `qps_cv_noise` and `qps_cv_real` over the counts of steady windows.
+
+    `own(limit)` says why the generator itself wavers too much for a limit, or "".
+    """
     if len(counts) < FEWEST or not counts.any():
         few = f"{len(counts)} steady windows are too few, {FEWEST} are required: observe for longer"
         why = few if len(counts) < FEWEST else "no request was answered with success"
@@ -96,5 +102,5 @@ def fluctuation_findings(counts: IntArray, dispersion: float, window_s: float) -
     return {
         "qps_cv_raw": Finding(figure(found.cv_raw)),
         "qps_cv_noise": Finding(figure(found.cv_noise)),
-        "qps_cv_real": Finding(figure(found.cv_real), doubt=found.doubt),
+        "qps_cv_real": Finding(figure(found.cv_real), doubt=lambda limit: own(limit) or found.doubt(limit)),
     }

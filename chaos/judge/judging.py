@@ -37,6 +37,7 @@ def conclude(recording: Recording) -> Verdict:
         generator=load.generator,
         faults=faults,
         streams=streams_of(recording, samples.rows),
+        calibration=recording.calibration,
     )
     problems = (
         *run_problems(recording),

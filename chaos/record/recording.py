@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from chaos.errors import RecordingError
+from chaos.record.calibration import Calibration
 from chaos.record.events import Event, read_jsonl
 from chaos.record.samples import Samples, read_samples
 from chaos.record.terms import Terms
@@ -57,6 +58,15 @@ class Recording:
     def samples(self) -> Samples:
         """All requests."""
         return read_samples(self.path / "samples.bin")
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What was known of the load generator of the machine that ran it; None where it was not calibrated."""
+        known = self.meta.get("calibration") if (self.path / "meta.json").exists() else None
+        try:
+            return Calibration.model_validate(known) if known else None
+        except ValidationError as error:
+            raise RecordingError(f"{self.path}/meta.json: its calibration can't be read: {error}") from error
 
     @cached_property
     def usage(self) -> tuple[Usage, ...]:

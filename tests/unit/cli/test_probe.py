@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from chaos.record.calibration import Calibration, OwnFluctuation
+from chaos.run.calibration import path_of, this_machine
 from tests.unit.probes.oracle_server import Oracle, running
 
 
@@ -27,6 +29,16 @@ def probe(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+def calibrated(folder: Path, ceiling: float) -> Calibration:
+    """Leave a calibration of this machine where the command looks for it."""
+    own = OwnFluctuation(rate=100, window_s=1, n=10, cv=0.004)
+    known = Calibration(measured="2026-11-24", machine=this_machine(), ceiling=ceiling, fluctuation=(own,))
+    path = folder / "state" / "gameday" / "calibration" / path_of(known.machine).name
+    path.parent.mkdir(parents=True)
+    path.write_text(known.model_dump_json(), encoding="utf-8")
+    return known
+
+
 def load_of(folder: Path) -> dict[str, Any]:
     (found,) = folder.glob("runs/*/latest/plan.json")
     load: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))["load"]
@@ -38,6 +50,7 @@ def test_the_options_make_the_load_and_nothing_is_shown_that_does_not_apply(orac
         "--rate 50/s --for 1s --arrivals gamma --burstiness 4 --method PUT -H X-A:1 -H content-type:text/plain "
         "--body {seq} --slo 2s --timeout 3s --connections 7 --seed 3"
     )
+    known = calibrated(tmp_path, 1000)
     done = probe(tmp_path, oracle.url("/ok"), *options.split())
     assert done.returncode == 0, done.stdout + done.stderr
     load = load_of(tmp_path)
@@ -50,6 +63,16 @@ def test_the_options_make_the_load_and_nothing_is_shown_that_does_not_apply(orac
         assert part in done.stdout
     for absent in ("PASS", "dip", "Fault", "baseline", "Recovery", "Errors", "timeline"):
         assert absent not in done.stdout
+    (meta,) = tmp_path.glob("runs/*/latest/meta.json")
+    assert json.loads(meta.read_text())["calibration"] == known.model_dump(mode="json")
+
+
+def test_a_rate_that_this_machine_can_not_keep_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
+    calibrated(tmp_path, 1000)
+    done = probe(tmp_path, "http://127.0.0.1:1/", "--rate", "1001/s")
+    assert done.returncode == 3
+    assert "1,001/s is above the 1,000/s that the generator of" in done.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_json_body_is_posted_and_failures_are_told_by_kind(oracle: Oracle, tmp_path: Path) -> None:
@@ -73,6 +96,10 @@ def test_a_json_body_is_posted_and_failures_are_told_by_kind(oracle: Oracle, tmp
         (
             "http://x/ --arrivals even",
             ["gameday: --arrivals: must be 'constant', 'poisson' or 'gamma'; found 'even'"],
+        ),
+        (
+            "http://x/ --calibrate",
+            ["gameday: --calibrate: measures this machine alone and takes no URL; found http://x/"],
         ),
         ("http://x/ --connections 0", ["gameday: --connections: must be at least 1; found 0"]),
         ("http://x/ --key k.pem", ["gameday: --cert: has a key and no certificate to go with it"]),
