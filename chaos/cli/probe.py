@@ -5,6 +5,7 @@ The options are the keys of an experiment's `load`, and its model checks them: e
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,7 +26,6 @@ _OPTIONS = {
     "arrivals.rate": "--rate",
     "arrivals.process": "--arrivals",
     "arrivals.burstiness": "--burstiness",
-    "classes[0].body": "--body",
     "headers": "--header",
     "slo.latency": "--slo",
     "slo.ttft": "--ttft",
@@ -70,11 +70,12 @@ def probe(
     if calibrate:
         _calibrate(url, as_json)
         return
+    headers = _headers(header or ())
     load = {
         "url": url,
         "method": method or ("POST" if body else None),
-        "headers": _headers(header or (), json=body is not None),
-        "classes": [{"name": "default", "body": body}] if body is not None else None,
+        "headers": headers,
+        "classes": [_class(body, headers)] if body is not None else None,
         "arrivals": _given(process=arrivals, rate=rate, burstiness=burstiness),
         "timeout": timeout,
         "stream": stream,
@@ -156,6 +157,9 @@ def _plan(experiment: Experiment) -> Plan:
 
 
 def _option(path: str) -> str:
+    """Return the option that a key of the load was given by."""
+    if path.startswith("classes"):
+        return "--body"
     return _OPTIONS.get(path) or "--" + path.replace("_", "-")
 
 
@@ -164,13 +168,22 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _headers(lines: Iterable[str], *, json: bool) -> dict[str, str]:
-    """Return "NAME: VALUE" lines as headers; a body is announced as JSON unless one of them says what it is."""
+def _headers(lines: Iterable[str]) -> dict[str, str]:
+    """Return "NAME: VALUE" lines as headers."""
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not name.strip():
             raise InputError(f"--header: must be NAME: VALUE; found {line!r}")
         headers[name.strip()] = value.strip()
-    announced = any(name.lower() == "content-type" for name in headers)
-    return headers if announced or not json else {"Content-Type": "application/json", **headers}
+    return headers
+
+
+def _class(body: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the one class of requests, whose body is JSON unless a header says what else it is."""
+    if any(name.lower() == "content-type" for name in headers):
+        return {"name": "default", "body": body}
+    try:
+        return {"name": "default", "json": json.loads(body)}
+    except ValueError as error:
+        raise InputError(f"--body: is no JSON: {error}; say what it is with --header 'Content-Type: ...'") from error

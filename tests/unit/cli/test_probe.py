@@ -76,9 +76,11 @@ def test_a_rate_that_this_machine_can_not_keep_is_refused_and_nothing_is_touched
 
 
 def test_a_json_body_is_posted_and_failures_are_told_by_kind(oracle: Oracle, tmp_path: Path) -> None:
-    options = ["--rate", "50/s", "--for", "1s", "--arrivals", "constant", "--slo", "2s", "--json", "--body", "{}"]
+    options = ["--rate", "50/s", "--for", "1s", "--arrivals", "constant", "--slo", "2s", "--json"]
+    options += ["--body", '[1,  "{seq}"]']
     verdict = json.loads(probe(tmp_path, oracle.url("/500"), *options).stdout)
     assert verdict["errors"] == {"status 500": 50}
+    assert any(request.endswith(b'\r\n\r\n[1, "99"]') for request in oracle.requests)
     assert verdict["figures"]["error_ratio"]["value"] == 1
     assert "qps_dip" not in verdict["figures"]
     assert (load_of(tmp_path)["method"], load_of(tmp_path)["headers"]) == ("POST", {"Content-Type": "application/json"})
@@ -100,6 +102,13 @@ def test_a_json_body_is_posted_and_failures_are_told_by_kind(oracle: Oracle, tmp
         (
             "http://x/ --calibrate",
             ["gameday: --calibrate: measures this machine alone and takes no URL; found http://x/"],
+        ),
+        (
+            "http://x/ --body {",
+            [
+                "gameday: --body: is no JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1);"
+                " say what it is with --header 'Content-Type: ...'"
+            ],
         ),
         ("http://x/ --connections 0", ["gameday: --connections: must be at least 1; found 0"]),
         ("http://x/ --key k.pem", ["gameday: --cert: has a key and no certificate to go with it"]),
