@@ -106,8 +106,8 @@ def test_a_json_body_is_posted_and_failures_are_told_by_kind(oracle: Oracle, tmp
         (
             "http://x/ --body {",
             [
-                "gameday: --body: is no JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1);"
-                " say what it is with --header 'Content-Type: ...'"
+                "gameday: --body: is no JSON: Expecting property name enclosed in double quotes: line 1 column 2 "
+                "(char 1); say what it is with --header 'Content-Type: ...'"
             ],
         ),
         ("http://x/ --connections 0", ["gameday: --connections: must be at least 1; found 0"]),
