@@ -140,7 +140,8 @@ def _facts(verdict: Verdict, series: Series, report: Path | None, most: int, wid
     grid.add_row("Load", _generator(verdict.generator))
     if len(series.qps):
         grid.add_row("", _shape(series, marks_of(verdict), width - 10))
-    grid.add_row("Report" if report else "Recording", Text(wording.printable(str(report or verdict.run))))
+    path = wording.printable(str(report or verdict.run))
+    grid.add_row("Report" if report else "Recording", Text(path, overflow="fold"))  # whole, to be copied
     return grid
 
 
