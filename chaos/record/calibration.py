@@ -54,6 +54,8 @@ class Calibration(Frozen):
         Counts in windows shorter than the calibration's waver more, so it holds for those too; of longer ones it says
         nothing.
         """
+        if terms.rate <= 0:
+            return ""
         own = self.nearest(terms.rate)
         if limit >= own.cv or terms.window > own.window_s:
             return ""

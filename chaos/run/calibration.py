@@ -126,6 +126,8 @@ class _Bench:
         samples, begin = self._run(rate, _WINDOWS)
         ended = (samples.rows["end"][samples.rows["error"] == 0] - begin) // NS
         counts = np.bincount(ended[(ended >= 0) & (ended < _WINDOWS)], minlength=_WINDOWS)
+        if not counts.any():
+            raise LoadFailed(f"of {len(samples.rows)} requests the null server answered none")
         cv = float(np.std(counts, ddof=1) / np.mean(counts))
         self.say(f"{rate:,.0f}/s: wavers by {cv:.2g} in windows of 1 s")
         return OwnFluctuation(rate=rate, window_s=1.0, n=_WINDOWS, cv=cv)
