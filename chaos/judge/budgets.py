@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from chaos.judge.finding import Finding, Findings
 from chaos.judge.verdict import BudgetLine, Outcome
-from chaos.record.terms import BUDGETS, Budget, BudgetKind
+from chaos.record.terms import BUDGETS, STREAMED, Budget, BudgetKind
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def judge_budget(budget: Budget, findings: Findings, sound: bool) -> Judged:
 
 def _outcome(budget: Budget, kind: BudgetKind, finding: Finding | None) -> tuple[Outcome, str]:
     if finding is None:
-        return "unknown", "no fault was applied, so there is nothing to recover from: add a fault or remove this budget"
+        return "unknown", _why_absent(kind)
     if finding.at_least is not None:
         return ("fail", finding.reason) if finding.at_least > budget.limit else ("unknown", finding.reason)
     value = finding.figure.value
@@ -54,6 +54,12 @@ def _outcome(budget: Budget, kind: BudgetKind, finding: Finding | None) -> tuple
     if value <= budget.limit if kind.side == "max" else value >= budget.limit:
         return "pass", ""
     return "fail", _broken(budget, kind, value)
+
+
+def _why_absent(kind: BudgetKind) -> str:
+    if kind.figure.startswith(STREAMED):
+        return "the answers were not streamed, so no token was timed: set load.stream: true or remove this budget"
+    return "no fault was applied, so there is nothing to recover from: add a fault or remove this budget"
 
 
 def _broken(budget: Budget, kind: BudgetKind, value: float) -> str:

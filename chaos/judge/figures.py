@@ -1,6 +1,7 @@
 """All figures of a run, by name: where the subjects meet, and where it is decided what each is over.
 
-    over the observation, the fault in it   qps_mean qps_p05 qps_dip goodput availability error_ratio latency
+    over the observation, the fault in it   qps_mean qps_p05 qps_dip goodput availability error_ratio latency ttft
+                                            tpot itl tokens_per_second
     over its steady windows                 qps_cv_*: the observation less every incident, and less the time for which
                                             answers of an incident's requests may still come in (one baseline p95)
     over the incidents                      time_to_detect time_to_recover recovery_lag lost_requests outage_seconds
@@ -8,8 +9,8 @@
 So a fault that makes QPS flutter without ever leaving its band is found in the CV, and one that takes QPS down is
 found in the dip and in the recovery: neither hides the other, and no CV is computed across a level shift.
 
-A figure that can't apply is absent: recovery without a fault, time to first token without streaming. A figure that
-applies and has no value is there as null, and a reason says why.
+A figure that can't apply is absent: recovery without a fault, a dip where no baseline was asked for, time to first
+token without streaming. A figure that applies and has no value is there as null, and a reason says why.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from chaos.judge.latency import latency_findings
 from chaos.judge.recovery import disturbed, incidents_of, recovery_findings, recovery_of
 from chaos.judge.requests import BoolArray, Requests
 from chaos.judge.series import Series
+from chaos.judge.streams import Streams, stream_findings
 from chaos.judge.throughput import throughput_findings
 from chaos.judge.verdict import FaultLine, Generator
+from chaos.record.calibration import Calibration
 from chaos.record.terms import Terms
 
 RECOVERY = {
@@ -40,18 +43,33 @@ RECOVERY = {
     "lost_requests": "requests",
     "outage_seconds": "s",
 }
+NEEDS_BASELINE = frozenset({"qps_dip", "availability_time"})
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured: the requests and their series, the baseline where there is one, the load, what was done."""
+    """What was measured: the requests and their series, the baseline where there is one, the load, what was done.
+
+    `zero` is the end of the baseline in ns; `streams` is None where answers were not streamed, `calibration` where the
+    generator was not calibrated.
+    """
 
     terms: Terms
+    zero: int
     requests: Requests
     series: Series
     baseline: Baseline | None
     generator: Generator
     faults: tuple[FaultLine, ...]
+    streams: Streams | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def due(self) -> BoolArray:
+        """Which requests were due in the observation."""
+        windows = self.requests.scheduled_window
+        due: BoolArray = np.asarray((windows >= 0) & (windows < self.series.first + len(self.series.start_s)))
+        return due
 
 
 def findings_of(m: Measurement) -> Findings:
@@ -60,13 +78,15 @@ def findings_of(m: Measurement) -> Findings:
     found = [_incidents(m, episode) for episode in caused]
     incidents = [incident for some in found for incident in some]
     steady = m.series.observed & ~disturbed(m.series, incidents, _linger(m))
-    return {
+    findings = {
         **throughput_findings(m.series, m.baseline, m.generator, m.terms),
-        **fluctuation_findings(m.series.completed[steady], m.terms),
+        **_fluctuation(m, steady),
         **availability_findings(m.series, m.baseline),
         **_latency(m),
+        **_streams(m),
         **_recovery(m, caused, found),
     }
+    return {name: finding for name, finding in findings.items() if m.terms.baseline or name not in NEEDS_BASELINE}
 
 
 def load_onset_s(m: Measurement) -> float | None:
@@ -94,15 +114,23 @@ def _linger(m: Measurement) -> int:
     return math.ceil(p95_s / m.terms.window)
 
 
+def _fluctuation(m: Measurement, steady: BoolArray) -> Findings:
+    def own(limit: float) -> str:
+        return m.calibration.objection_to_cv(limit, m.terms) if m.calibration else ""
+
+    return fluctuation_findings(m.series.completed[steady], m.terms, own)
+
+
 def _latency(m: Measurement) -> Findings:
-    due = _observed(m)
+    due = m.due
     return latency_findings(m.requests.latency_s[due & m.requests.answered], int(due.sum()))
 
 
-def _observed(m: Measurement) -> BoolArray:
-    windows = m.requests.scheduled_window
-    due: BoolArray = np.asarray((windows >= 0) & (windows < m.series.first + len(m.series.start_s)))
-    return due
+def _streams(m: Measurement) -> Findings:
+    if m.streams is None:
+        return {}
+    span_s = float(m.series.observed.sum()) * m.terms.window
+    return stream_findings(m.streams, m.requests.answered, m.due, m.zero, span_s)
 
 
 def _recovery(m: Measurement, caused: tuple[Episode, ...], found: list[list[Incident]]) -> Findings:

@@ -14,6 +14,7 @@ A CV is comparable only with its window, n and F0 beside it: a steady service pr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,8 +84,11 @@ def fluctuation(counts: IntArray, dispersion: float) -> Fluctuation:
     )
 
 
-def fluctuation_findings(counts: IntArray, terms: Terms) -> Findings:
-    """Return `qps_cv_raw`, `qps_cv_noise` and `qps_cv_real` over the counts of steady windows."""
+def fluctuation_findings(counts: IntArray, terms: Terms, own: Callable[[float], str] = lambda _: "") -> Findings:
+    """Return `qps_cv_raw`, `qps_cv_noise` and `qps_cv_real` over the counts of steady windows.
+
+    `own(limit)` says why the generator itself wavers too much for a limit, or "".
+    """
     if why := _unfit(counts, terms):
         return {name: missing("1", why) for name in ("qps_cv_raw", "qps_cv_noise", "qps_cv_real")}
     found = fluctuation(counts, terms.arrival_dispersion)
@@ -95,7 +99,7 @@ def fluctuation_findings(counts: IntArray, terms: Terms) -> Findings:
     return {
         "qps_cv_raw": Finding(figure(found.cv_raw)),
         "qps_cv_noise": Finding(figure(found.cv_noise)),
-        "qps_cv_real": Finding(figure(found.cv_real), doubt=found.doubt),
+        "qps_cv_real": Finding(figure(found.cv_real), doubt=lambda limit: own(limit) or found.doubt(limit)),
     }
 
 
@@ -103,6 +107,6 @@ def _unfit(counts: IntArray, terms: Terms) -> str:
     """Return why no fluctuation can be told, or "". That of a trace is told: it contains the trace's own."""
     if terms.process != "trace" and not terms.offered_evenly(0, terms.observe):
         return "the steps of the load change the offered rate within the observation, so QPS moves by intent"
-    if len(counts) < FEWEST or not counts.any():
-        return f"{len(counts)} steady windows are too few, {FEWEST} are required: lengthen timeline.observe"
-    return ""
+    if len(counts) < FEWEST:
+        return f"{len(counts)} steady windows are too few, {FEWEST} are required: observe for longer"
+    return "" if counts.any() else "no request was answered with success"

@@ -2,31 +2,40 @@
 
 It takes the requests that were due between warm-up and the end of the observation. The generator is sound unless
 
-    the p99 of the send delay (sent - scheduled) is above 10 % of the latency SLO, or above 10 ms where none is declared
+    the p99 of the send delay (sent - scheduled) is above 10 % of the smallest SLO on a time from the intended send
+    (latency, ttft), or above 10 ms where none is declared
+    the p99 of the lag of its event loop is above the same
     more than 0.1 % of the requests were due and never sent
+    a process of it took more than 80 % of a core in some second
     fewer than 99 % of the offered requests left by the end, give or take one permitted delay
     the recording holds fewer requests than the arrival process explains: rows are missing
 
 A request whose connection was refused did leave: that failure is the system's. One that waited for a free connection
-until it was too late did not. The 10 ms follow inference-perf's advice for its `schedule_delay`.
+until it was too late did not. The 10 ms follow inference-perf's advice for its `schedule_delay`. The lag has the limit
+of the delay because it does the same harm: an answer that waits for the loop is timed late by as much as a request
+that waited for it was sent late. Of several processes the worst is judged.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from chaos.judge.requests import BoolArray, Requests
 from chaos.judge.verdict import Generator
 from chaos.record.terms import Terms
+from chaos.record.usage import Usage
 
 SLO_SHARE = 0.10
 DELAY_WITHOUT_SLO_S = 0.010
 UNSENT = 0.001
 ACHIEVED = 0.99
 SIGMAS = 5
+BUSIEST = 0.80
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,8 @@ class Gate:
     problems: tuple[str, ...]
 
 
-def gate(requests: Requests, terms: Terms, begin: int, end: int) -> Gate:
-    """Judge the generator over windows `[begin, end)`, counted from zero."""
+def gate(requests: Requests, terms: Terms, begin: int, end: int, usage: Sequence[Usage] = ()) -> Gate:
+    """Judge the generator over windows `[begin, end)`, counted from zero; `usage` has an entry for each process."""
     due = (requests.scheduled_window >= begin) & (requests.scheduled_window < end)
     span_s, n = (end - begin) * terms.window, int(due.sum())
     if n == 0:
@@ -55,6 +64,8 @@ def gate(requests: Requests, terms: Terms, begin: int, end: int) -> Gate:
         *_unsent(unsent, n),
         *_behind(left, n, span_s),
         *_incomplete(n, terms, begin * terms.window, end * terms.window),
+        *_lagging(usage, limit),
+        *_busy(usage),
     )
     generator = Generator(
         offered_rate=n / span_s,
@@ -63,6 +74,7 @@ def gate(requests: Requests, terms: Terms, begin: int, end: int) -> Gate:
         send_delay_p99_s=p99,
         send_delay_max_s=longest,
         unsent=unsent,
+        **_used(usage),
         sound=not problems,
     )
     return Gate(generator, problems)
@@ -70,7 +82,20 @@ def gate(requests: Requests, terms: Terms, begin: int, end: int) -> Gate:
 
 def delay_limit_s(terms: Terms) -> float:
     """Return the largest p99 of the send delay at which the load still is what it claims to be, in s."""
-    return SLO_SHARE * terms.slo_latency if terms.slo_latency is not None else DELAY_WITHOUT_SLO_S
+    limits = [slo for slo in (terms.slo_latency, terms.slo_ttft) if slo is not None]
+    return SLO_SHARE * min(limits) if limits else DELAY_WITHOUT_SLO_S
+
+
+def _used(usage: Sequence[Usage]) -> dict[str, Any]:
+    """Return the fields of Generator that say what its processes used, the worst of each."""
+    if not usage:
+        return {}
+    return {
+        "transport": ", ".join(sorted({u.transport for u in usage})),
+        "cpu_busiest": max(u.busiest for u in usage),
+        "loop_lag_p99_s": max(u.loop_lag_p99_s for u in usage),
+        "loop_lag_max_s": max(u.loop_lag_max_s for u in usage),
+    }
 
 
 def _late(requests: Requests, due: BoolArray, end: int, window_s: float, limit: float) -> int:
@@ -126,4 +151,24 @@ def _incomplete(n: int, terms: Terms, begin_s: float, end_s: float) -> tuple[str
     return (
         f"the recording holds {n} requests in {end_s - begin_s:g} s, about {expected:.0f} were intended: the load "
         "ended early or rows were lost; repeat the run",
+    )
+
+
+def _lagging(usage: Sequence[Usage], limit: float) -> tuple[str, ...]:
+    lag = max((u.loop_lag_p99_s for u in usage), default=0.0)
+    if lag <= limit:
+        return ()
+    return (
+        f"the generator's event loop was held up: the p99 of its lag is {lag * 1e3:.3g} ms, at most {limit * 1e3:.3g} "
+        "ms is allowed: lower the rate, or give the generator a free core",
+    )
+
+
+def _busy(usage: Sequence[Usage]) -> tuple[str, ...]:
+    busiest = max((u.busiest for u in usage), default=0.0)
+    if busiest <= BUSIEST:
+        return ()
+    return (
+        f"the generator took {busiest:.0%} of a core in its busiest second, at most {BUSIEST:.0%} is allowed: lower "
+        "the rate, or share the load between more processes",
     )

@@ -8,44 +8,55 @@ from __future__ import annotations
 
 from chaos.judge.baseline import Survey, survey
 from chaos.judge.budgets import judge_budget
-from chaos.judge.figures import Measurement, findings_of, load_onset_s
+from chaos.judge.errors import errors_by_kind
+from chaos.judge.figures import NEEDS_BASELINE, Measurement, findings_of, load_onset_s
 from chaos.judge.finding import Findings
 from chaos.judge.generator import Gate, gate
 from chaos.judge.interventions import fault_lines, first_touch_s
 from chaos.judge.probes import Sight, probe_problems, sights_of
 from chaos.judge.requests import Requests
-from chaos.judge.series import Series, cut, last_window, load_requests, whole_windows
+from chaos.judge.series import Series, cut, last_window, load_requests, load_samples, whole_windows
 from chaos.judge.soundness import drift_of, drift_problems, fault_problems, run_problems, stuck_of
-from chaos.judge.verdict import FaultLine, Generator, Outcome, Verdict, worst
+from chaos.judge.streams import streams_of
+from chaos.judge.verdict import Outcome, Verdict, worst
 from chaos.record.recording import Recording
 from chaos.record.terms import BUDGETS, Terms
-
-_NEEDS_BASELINE = {"qps_dip", "availability_time"}
 
 
 def conclude(recording: Recording) -> Verdict:
     """Return the verdict of a recording. Raises RecordingError when it can't be read."""
-    terms, faults, drift = recording.terms, fault_lines(recording), drift_of(recording)
-    requests = load_requests(recording)
+    terms, faults = recording.terms, fault_lines(recording)
+    samples, requests = load_samples(recording), load_requests(recording)
     series = cut(requests, terms, last_window(recording, requests))
-    load, steady = _gate(requests, series, terms), _survey(recording, series, terms)
-    measured = Measurement(terms, requests, series, steady.baseline, load.generator, faults)
-    findings = findings_of(measured)
-    sights = sights_of(recording, first_touch_s(recording), load_onset_s(measured))
+    load, steady = _gate(recording, requests, series), _survey(recording, series, terms)
+    measurement = Measurement(
+        terms=terms,
+        zero=recording.zero or 0,
+        requests=requests,
+        series=series,
+        baseline=steady.baseline,
+        generator=load.generator,
+        faults=faults,
+        streams=streams_of(recording, samples.rows),
+        calibration=recording.calibration,
+    )
+    sights = sights_of(recording, first_touch_s(recording), load_onset_s(measurement))
     problems = (
         *run_problems(recording),
         *(load.problems if recording.zero is not None else ()),
         *(steady.problems if faults or _binds_baseline(terms) else ()),
         *fault_problems(recording, faults),
-        *drift_problems(drift),
+        *drift_problems(drift_of(recording)),
         *probe_problems(recording, sights),
     )
-    return _verdict(recording, problems, findings, load.generator, faults, drift, sights)
+    errors = errors_by_kind(samples, measurement.due & ~requests.answered)
+    return _verdict(recording, measurement, problems, errors, sights)
 
 
-def _gate(requests: Requests, series: Series, terms: Terms) -> Gate:
+def _gate(recording: Recording, requests: Requests, series: Series) -> Gate:
+    terms = recording.terms
     begin = -whole_windows(terms.baseline, terms.window)
-    return gate(requests, terms, begin, max(series.first + len(series.start_s), begin))
+    return gate(requests, terms, begin, max(series.first + len(series.start_s), begin), recording.usage)
 
 
 def _survey(recording: Recording, series: Series, terms: Terms) -> Survey:
@@ -54,19 +65,17 @@ def _survey(recording: Recording, series: Series, terms: Terms) -> Survey:
 
 
 def _binds_baseline(terms: Terms) -> bool:
-    return any(BUDGETS[b.name].figure in _NEEDS_BASELINE for b in terms.budgets)
+    return any(BUDGETS[b.name].figure in NEEDS_BASELINE for b in terms.budgets)
 
 
 def _verdict(
     recording: Recording,
+    measurement: Measurement,
     problems: tuple[str, ...],
-    findings: Findings,
-    generator: Generator,
-    faults: tuple[FaultLine, ...],
-    drift: tuple[str, ...],
+    errors: dict[str, int],
     sights: tuple[Sight, ...],
 ) -> Verdict:
-    terms = recording.terms
+    terms, findings = recording.terms, findings_of(measurement)
     judged = [judge_budget(budget, findings, sound=not problems) for budget in terms.budgets]
     outcome: Outcome = "unknown" if problems else worst(j.line.verdict for j in judged)
     broken = {BUDGETS[j.line.name].figure: j.reason for j in judged if j.reason}
@@ -75,12 +84,13 @@ def _verdict(
         run=str(recording.path),
         verdict=outcome,
         reasons=(*problems, *broken.values(), *_words({n: f for n, f in findings.items() if n not in broken})),
-        generator=generator,
+        generator=measurement.generator,
         figures={name: finding.figure for name, finding in findings.items()},
+        errors=errors,
         budgets=tuple(j.line for j in judged),
-        faults=faults,
+        faults=measurement.faults,
         probes=tuple(sight.line for sight in sights),
-        drift=drift,
+        drift=drift_of(recording),
         stuck=stuck_of(recording),
     )
 

@@ -1,11 +1,12 @@
 """What became of each request, as columns: the one place that says which request counts as answered, and which as good.
 
     answered   a complete response with a status of 2xx or 3xx
-    good       answered, and within the latency SLO where one is declared
+    good       answered, and within every limit of the SLO that is declared: latency, ttft and tpot together
     unsent     was due, and never left the generator: the generator's failing, not the system's
 
 Latency runs from the *scheduled* instant, so a stalled system can't hide behind requests that were sent late
-(coordinated omission; wrk2's README). Windows are counted from zero, the end of the baseline, and are negative before.
+(coordinated omission; wrk2's README). A good answer is what `probes.slo` says it is, here for all rows at once.
+Windows are counted from zero, the end of the baseline, and are negative before.
 
 No loop goes over requests, and one temporary column of 64 bits is alive at a time: ten million requests fit into 1 GB.
 """
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from chaos.clock import NS
 from chaos.record.samples import Samples
+from chaos.record.terms import Terms
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -42,23 +44,36 @@ class Requests:
         return len(self.answered)
 
 
-def requests_of(samples: Samples, zero: int, window_s: float, slo_latency: float | None) -> Requests:
+def requests_of(samples: Samples, zero: int, terms: Terms) -> Requests:
     """Return the columns of all samples; `zero` is the end of the baseline in ns."""
     rows = samples.rows
     answered = (rows["error"] == 0) & (rows["status"] >= 200) & (rows["status"] < 400)
-    latency = _seconds_after(rows["scheduled"], rows["end"])
-    within = latency <= slo_latency if slo_latency is not None else True
-    delay = _seconds_after(rows["scheduled"], rows["sent"])
+    delay = seconds_after(rows["scheduled"], rows["sent"])
     delay[rows["sent"] == 0] = np.nan
     return Requests(
-        scheduled_window=_windows(rows["scheduled"], zero, window_s),
-        ended_window=_windows(rows["end"], zero, window_s),
+        scheduled_window=_windows(rows["scheduled"], zero, terms.window),
+        ended_window=_windows(rows["end"], zero, terms.window),
         answered=answered,
-        good=answered & within,
+        good=answered & _meets_slo(rows, terms),
         unsent=_is_unsent(samples),
-        latency_s=latency,
+        latency_s=seconds_after(rows["scheduled"], rows["end"]),
         send_delay_s=delay,
     )
+
+
+def _meets_slo(rows: NDArray[np.void], terms: Terms) -> BoolArray:
+    """Return which answers are within every limit. A stream without a token meets none on tokens."""
+    met = np.ones(len(rows), np.bool_)
+    if terms.slo_latency is not None:
+        met &= rows["end"] - rows["scheduled"] <= terms.slo_latency * NS
+    if terms.slo_ttft is not None or terms.slo_tpot is not None:
+        met &= rows["first_token"] != 0
+    if terms.slo_ttft is not None:
+        met &= rows["first_token"] - rows["scheduled"] <= terms.slo_ttft * NS
+    if terms.slo_tpot is not None:
+        allowed = terms.slo_tpot * NS * np.maximum(rows["tokens"] - 1, 0)
+        met &= (rows["end"] - rows["first_token"] <= allowed) | (rows["tokens"] == 1)
+    return met
 
 
 def _is_unsent(samples: Samples) -> BoolArray:
@@ -68,7 +83,7 @@ def _is_unsent(samples: Samples) -> BoolArray:
     return unsent
 
 
-def _seconds_after(begin: NDArray[Any], end: NDArray[Any]) -> NDArray[np.float32]:
+def seconds_after(begin: NDArray[Any], end: NDArray[Any]) -> NDArray[np.float32]:
     """Return end - begin in s. A float32 holds 10 s to the microsecond, and the difference is taken before rounding."""
     return np.asarray((end - begin) / NS, np.float32)
 

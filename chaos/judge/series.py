@@ -20,7 +20,7 @@ import numpy as np
 
 from chaos.judge.requests import BoolArray, FloatArray, IntArray, Requests, requests_of
 from chaos.record.recording import Recording
-from chaos.record.samples import Samples, read_samples
+from chaos.record.samples import Samples
 from chaos.record.terms import Terms
 
 _QUANTILES = (0.50, 0.95, 0.99)
@@ -84,10 +84,14 @@ def series_of(recording: Recording) -> Series:
 
 
 def load_requests(recording: Recording) -> Requests:
-    """Return the requests of a recording. A run that broke off before its load wrote anything has none."""
+    """Return the requests of a recording."""
+    return requests_of(load_samples(recording), recording.zero or 0, recording.terms)
+
+
+def load_samples(recording: Recording) -> Samples:
+    """Return the samples of a recording. A run that broke off before its load wrote anything has none."""
     written = recording.zero is not None and (recording.path / "samples.bin").exists()
-    samples = read_samples(recording.path / "samples.bin") if written else _NO_SAMPLES
-    return requests_of(samples, recording.zero or 0, recording.terms.window, recording.terms.slo_latency)
+    return recording.samples if written else _NO_SAMPLES
 
 
 def last_window(recording: Recording, requests: Requests) -> int:
@@ -141,7 +145,11 @@ def _quantiles(requests: Requests, due: np.ndarray[tuple[int], np.dtype[np.int32
 
 
 _NO_SAMPLES = Samples(
-    np.empty(0, [(n, "<i8") for n in ("scheduled", "sent", "end")] + [(n, "<i2") for n in ("status", "error")]),
+    np.empty(
+        0,
+        [(n, "<i8") for n in ("scheduled", "sent", "end", "first_token", "tokens", "chunks")]
+        + [(n, "<i2") for n in ("status", "error")],
+    ),
     (),
     (),
 )

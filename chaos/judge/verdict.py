@@ -47,7 +47,11 @@ class BudgetLine(Frozen):
 
 
 class Generator(Frozen):
-    """Whether the load was what it was meant to be. Rates in 1/s, delays in s."""
+    """Whether the load was what it was meant to be. Rates in 1/s, delays in s.
+
+    What it used of its machine is None where the recording does not say: `cpu_busiest` is the highest share of one core
+    that any of its processes had in any second, the lags are of their event loops.
+    """
 
     offered_rate: float
     achieved_rate: float
@@ -55,6 +59,10 @@ class Generator(Frozen):
     send_delay_p99_s: float | None = None
     send_delay_max_s: float | None = None
     unsent: int = 0
+    transport: str | None = None
+    cpu_busiest: float | None = None
+    loop_lag_p99_s: float | None = None
+    loop_lag_max_s: float | None = None
     sound: bool
 
 
@@ -89,7 +97,10 @@ class ProbeLine(Frozen):
 
 
 class Verdict(Frozen):
-    """Everything that is said of a run. `reasons` says why it is not a pass, and why a figure has no value."""
+    """Everything that is said of a run. `reasons` says why it is not a pass, and why a figure has no value.
+
+    `errors` counts the requests due in the observation that had no successful answer, by kind, the most first.
+    """
 
     version: int = VERSION
     experiment: str
@@ -98,6 +109,7 @@ class Verdict(Frozen):
     reasons: tuple[str, ...] = ()
     generator: Generator
     figures: dict[str, Figure]
+    errors: dict[str, int] = Field(default_factory=dict)
     budgets: tuple[BudgetLine, ...] = ()
     faults: tuple[FaultLine, ...] = ()
     probes: tuple[ProbeLine, ...] = ()

@@ -11,9 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from chaos.errors import RecordingError
+from chaos.record.calibration import Calibration
 from chaos.record.events import Event, read_jsonl
 from chaos.record.samples import Samples, read_samples
 from chaos.record.terms import Terms
+from chaos.record.usage import Usage, read_usage
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,20 @@ class Recording:
     def checks(self, probe: str) -> Samples:
         """Return all checks of a health probe. Raises RecordingError where there is no such file."""
         return read_samples(self.path / "probes" / f"{probe}.bin")
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What was known of the load generator of the machine that ran it; None where it was not calibrated."""
+        known = self.meta.get("calibration") if (self.path / "meta.json").exists() else None
+        try:
+            return Calibration.model_validate(known) if known else None
+        except ValidationError as error:
+            raise RecordingError(f"{self.path}/meta.json: its calibration can't be read: {error}") from error
+
+    @cached_property
+    def usage(self) -> tuple[Usage, ...]:
+        """What each process of the load used of its machine; none in a recording that does not say."""
+        return read_usage(self.path / "generator.json")
 
     def named(self, event: str) -> list[Event]:
         """Return the events of one name, in order."""

@@ -5,11 +5,15 @@ fixed width. The header names the columns and their types, so a reader needs no 
 most the row that was being written.
 
 Columns (times are CLOCK_MONOTONIC in ns, 0 where it never happened): `scheduled sent first end` (i8), `bytes` (i8),
+`first_token` (i8, a time; of streamed answers), `tokens chunks` (i4; output tokens, and events that carried some),
 `status` (i2; the HTTP status, 0 when no response was complete), `klass` (i2; an index into the header's `classes`),
 `worker` (i2; the shard), `error` (i2; an index into the header's `errors`, 0 for none).
 
 `sent` is when the generator acted: it wrote to an open connection or began to open one, so connecting is the service's
 time and not the generator's delay. `end` is set for every row; `bytes` counts the whole answer, head included.
+
+A load of streams has a second file, one column `received` (i8): when each event that carried tokens came. Row k owns
+the `chunks[k]` entries after those of row k - 1. Either file may be cut short by a crash.
 """
 
 from __future__ import annotations
@@ -37,6 +41,20 @@ class Samples:
 
 def read_samples(path: Path) -> Samples:
     """Map a samples file into memory. Raises RecordingError when the file is absent or its header is damaged."""
+    header, rows = _read_rows(path)
+    return Samples(rows, tuple(header.get("classes", ["default"])), tuple(header.get("errors", ["ok"])))
+
+
+def read_chunks(path: Path) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Map the times (ns) of all chunks of streams into memory. Raises RecordingError like `read_samples`."""
+    _, rows = _read_rows(path)
+    if rows.dtype.names != ("received",):
+        raise RecordingError(f"{path}: holds the columns {rows.dtype.names}; one column `received` was expected")
+    received: np.ndarray[Any, np.dtype[np.int64]] = rows["received"]
+    return received
+
+
+def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray[Any, np.dtype[np.void]]]:
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(HEADER))
@@ -45,4 +63,4 @@ def read_samples(path: Path) -> Samples:
         rows = np.memmap(path, dtype, "r", offset=HEADER, shape=(count,)) if count > 0 else np.empty(0, dtype)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordingError(f"{path}: no samples can be read from it: {error}") from error
-    return Samples(rows, tuple(header.get("classes", ["default"])), tuple(header.get("errors", ["ok"])))
+    return header, rows

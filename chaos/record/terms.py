@@ -26,15 +26,24 @@ BUDGETS: dict[str, BudgetKind] = {
     "latency_p50": BudgetKind("latency_p50_s", "s", "max"),
     "latency_p90": BudgetKind("latency_p90_s", "s", "max"),
     "latency_p99": BudgetKind("latency_p99_s", "s", "max"),
+    "ttft_p50": BudgetKind("ttft_p50_s", "s", "max"),
+    "ttft_p99": BudgetKind("ttft_p99_s", "s", "max"),
+    "tpot_p50": BudgetKind("tpot_p50_s", "s", "max"),
+    "tpot_p99": BudgetKind("tpot_p99_s", "s", "max"),
+    "itl_p99": BudgetKind("itl_p99_s", "s", "max"),
     "qps_cv": BudgetKind("qps_cv_real", "1", "max"),
     "qps_dip": BudgetKind("qps_dip", "1", "max"),
     "error_ratio": BudgetKind("error_ratio", "1", "max"),
     "lost_requests": BudgetKind("lost_requests", "requests", "max"),
     "qps": BudgetKind("qps_mean", "1/s", "min"),
+    "tokens_per_second": BudgetKind("tokens_per_second", "1/s", "min"),
     "goodput": BudgetKind("goodput_ratio", "1", "min"),
     "availability": BudgetKind("availability_requests", "1", "min"),
     "availability_time": BudgetKind("availability_time", "1", "min"),
 }
+
+STREAMED = ("ttft", "tpot", "itl", "tokens")
+"""How the names of figures and budgets begin that only a load of streams has."""
 
 
 Process = Literal["constant", "poisson", "gamma", "trace"]

@@ -173,4 +173,5 @@ def _hosts(hosts: Mapping[str, str]) -> Table:
 def _way_out(shown: Snapshot | None) -> Text:
     if shown and shown.fault_active:
         return Text("Ctrl-C undoes every fault, reads each undo back, and ends the run as unknown", style="yellow")
-    return Text("Ctrl-C ends the run as unknown; no fault is active", style="dim")
+    calm = "; no fault is active" if shown and shown.hosts else ""
+    return Text(f"Ctrl-C ends the run as unknown{calm}", style="dim")

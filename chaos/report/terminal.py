@@ -40,8 +40,15 @@ _FIGURES = {
         ("error_ratio", "errors"),
         ("lost_requests", "lost"),
     ),
-    "Latency": (("latency_p50_s", "p50"), ("latency_p90_s", "p90"), ("latency_p99_s", "p99")),
-    "Tokens": (("ttft_p50_s", "first p50"), ("ttft_p99_s", "first p99"), ("tpot_p50_s", "each p50")),
+    "Latency": (("latency_p50_s", "p50"), ("latency_p90_s", "p90"), ("latency_p99_s", "p99"), ("latency_max_s", "max")),
+    "TTFT": (("ttft_p50_s", "p50"), ("ttft_p90_s", "p90"), ("ttft_p99_s", "p99")),
+    "Tokens": (
+        ("tokens_per_second", ""),
+        ("tpot_p50_s", "TPOT p50"),
+        ("tpot_p99_s", "p99"),
+        ("itl_p50_s", "ITL p50"),
+        ("itl_p99_s", "p99"),
+    ),
     "Recovery": (
         ("time_to_detect_s", "detected in"),
         ("time_to_recover_s", "recovered in"),
@@ -84,7 +91,8 @@ def _screen(
 
 
 def _headline(verdict: Verdict) -> Text:
-    word = f"{wording.SYMBOLS[verdict.verdict]} {verdict.verdict.upper()}"
+    judged = verdict.budgets or verdict.verdict != "pass"  # a sound run that nothing was asked of passes nothing
+    word = f"{wording.SYMBOLS[verdict.verdict]} {verdict.verdict.upper() if judged else 'MEASURED'}"
     name = Text(f"  {wording.printable(verdict.experiment)}", style="bold")
     return Text(word, style=f"bold {COLOURS[verdict.verdict]}").append_text(name)
 
@@ -120,27 +128,38 @@ def _facts(verdict: Verdict, series: Series, report: Path | None, most: int, wid
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column()
-    for heading, names in _FIGURES.items():
-        if said := _figures(verdict, names):
-            grid.add_row(heading, said)
-    for line in verdict.faults[:most]:
-        grid.add_row("Fault", _fault(line))
-    if len(verdict.faults) > most:
-        grid.add_row("", f"… and {len(verdict.faults) - most} more in the report")
-    for probe in verdict.probes[:most]:
-        grid.add_row("Probe", _probe(probe))
-    if len(verdict.probes) > most:
-        grid.add_row("", f"… and {len(verdict.probes) - most} more in the report")
+    for heading, said in _measured(verdict, most):
+        grid.add_row(heading, said)
+    _add_lines(grid, "Fault", [_fault(line) for line in verdict.faults], most)
+    _add_lines(grid, "Probe", [_probe(line) for line in verdict.probes], most)
     grid.add_row("Load", _generator(verdict.generator))
     if len(series.qps):
         grid.add_row("", _shape(series, marks_of(verdict), width - 10))
-    grid.add_row("Report" if report else "Recording", Text(wording.printable(str(report or verdict.run))))
+    path = wording.printable(str(report or verdict.run))
+    grid.add_row("Report" if report else "Recording", Text(path, overflow="fold"))  # whole, to be copied
     return grid
+
+
+def _measured(verdict: Verdict, most: int) -> Iterator[tuple[str, str]]:
+    """Yield the figures by heading, and what the requests without an answer came to."""
+    for heading, names in _FIGURES.items():
+        if said := _figures(verdict, names):
+            yield heading, said
+        if heading == "Served" and verdict.errors:
+            yield "Errors", wording.say_errors(verdict.errors, most)
+
+
+def _add_lines(grid: Table, heading: str, lines: Sequence[Text], most: int) -> None:
+    """Add a row a line, and where there are more of them than `most`, how many."""
+    for line in lines[:most]:
+        grid.add_row(heading, line)
+    if len(lines) > most:
+        grid.add_row("", f"… and {len(lines) - most} more in the report")
 
 
 def _figures(verdict: Verdict, names: Sequence[tuple[str, str]]) -> str:
     there = [(name, word, verdict.figures[name]) for name, word in names if name in verdict.figures]
-    said = [f"{word} {_figure(figure, name)}" for name, word, figure in there]
+    said = [f"{word} {_figure(figure, name)}".lstrip() for name, word, figure in there]
     window = next((f.window_s for name, _, f in there if f.window_s and "_cv" in name), None)
     return " · ".join(said) + (f" · {wording.say(window, 's')} windows" if window else "")
 
@@ -169,6 +188,9 @@ def _generator(load: Generator) -> Text:
     rates = f": {wording.say(load.achieved_rate, '1/s')} of {wording.say(load.offered_rate, '1/s')} sent"
     text = Text("sound" if load.sound else "NOT SOUND")
     text.append(f"{rates} · send delay p99 {wording.say(load.send_delay_p99_s, 's')} · {load.unsent} unsent")
+    if load.cpu_busiest is not None:
+        text.append(f" · busiest {wording.say(load.cpu_busiest, '1')} of a core")
+        text.append(f" · loop lag p99 {wording.say(load.loop_lag_p99_s, 's')}")
     if not load.sound:
         text.stylize("yellow", 0, len("NOT SOUND"))
     return text

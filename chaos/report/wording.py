@@ -31,9 +31,15 @@ LABELS = {
     "latency_p50_s": "latency p50",
     "latency_p90_s": "latency p90",
     "latency_p99_s": "latency p99",
+    "latency_max_s": "latency, greatest",
     "ttft_p50_s": "time to first token p50",
+    "ttft_p90_s": "time to first token p90",
     "ttft_p99_s": "time to first token p99",
     "tpot_p50_s": "time per output token p50",
+    "tpot_p99_s": "time per output token p99",
+    "itl_p50_s": "inter-token latency p50",
+    "itl_p99_s": "inter-token latency p99",
+    "tokens_per_second": "output tokens per second",
     "time_to_detect_s": "time to detect",
     "time_to_recover_s": "time to recover",
     "recovery_lag_s": "recovery after release",
@@ -86,6 +92,12 @@ def say_basis(figure: Figure, name: str) -> str:
     window = f"{say(figure.window_s, 's')} windows" if figure.window_s else ""
     count = f"n\xa0=\xa0{figure.n:,}" if figure.n is not None else ""
     return " · ".join(part for part in (say_interval(figure.interval, figure.unit, name), window, count) if part)
+
+
+def say_errors(errors: Mapping[str, int], most: int) -> str:
+    """Return the failed requests by kind, the `most` frequent ones: "1,212 connect refused · 40 status 503"."""
+    said = [f"{count:,} {printable(kind.replace('_', ' '))}" for kind, count in errors.items()]
+    return " · ".join(said[:most]) + (f" · … and {len(said) - most} more" if len(said) > most else "")
 
 
 def say_limit(line: BudgetLine) -> str:

@@ -26,9 +26,11 @@ from chaos.contracts import Target
 from chaos.errors import ChaosError, LoadFailed, Refusal, Stuck, TargetError
 from chaos.plan.plan import Plan
 from chaos.plan.step import Step
+from chaos.record.calibration import Calibration
 from chaos.record.events import EventLog
 from chaos.record.store import new_folder
 from chaos.run.abort import AbortGuard
+from chaos.run.calibration import refuse_unmeasurable, stored
 from chaos.run.connect import connected, controller, controller_home, side_by_side
 from chaos.run.fingerprint import drift, fingerprint
 from chaos.run.fuse import HOME
@@ -76,7 +78,10 @@ class Watcher(Protocol):
 
 @dataclass
 class Runner:
-    """One run of one plan. `source` is the experiment as given, `out` the folder of runs, `lease` in s."""
+    """One run of one plan. `source` is the experiment as given, `out` the folder of runs, `lease` in s.
+
+    `calibration` is what is known of this machine's load generator.
+    """
 
     plan: Plan
     hosts: Mapping[str, Host]
@@ -85,12 +90,14 @@ class Runner:
     watcher: Watcher
     lease: float = LEASE
     clock: Clock = field(default_factory=SystemClock)
+    calibration: Calibration | None = field(default_factory=stored)
 
     def run(self) -> Path:
         """Carry the plan out and return the recording's folder.
 
         Raises Refusal or TargetError before anything is touched; after that, what happens is in the recording.
         """
+        refuse_unmeasurable(self.plan.terms, self.calibration)
         stop = Stop(self.clock)
         with signals(stop, self.watcher.note), connected(self.hosts, (s.host for s in self.plan.steps)) as targets:
             refuse(preflight(self.plan, targets))
@@ -320,5 +327,6 @@ def _write_inputs(folder: Path, runner: Runner) -> None:
         "command": sys.argv,
         "lease_s": runner.lease,
         "hosts": sorted({step.host for step in runner.plan.steps}),
+        "calibration": runner.calibration.model_dump() if runner.calibration else None,
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, create_model
 
-from chaos.record.terms import BUDGETS, Budget, BudgetKind
+from chaos.record.terms import BUDGETS, STREAMED, Budget, BudgetKind
 from chaos.spec.fields import Delay, PositiveDuration, PositiveRate, Spec, Whole
 from chaos.units import Ratio
 
@@ -22,9 +22,9 @@ _UNBOUNDED = ("qps_cv",)
 
 
 def _type(name: str, kind: BudgetKind) -> Any:
-    """Return how a budget is written; no answer takes no time, so only a latency of 0 could never be kept."""
+    """Return how a budget is written; no answer takes no time, so a limit of 0 on one could never be kept."""
     if kind.unit == "s":
-        return PositiveDuration if name.startswith("latency") else Delay
+        return PositiveDuration if name.startswith(("latency", *STREAMED)) else Delay
     if kind.unit == "1/s":
         return PositiveRate
     if kind.unit == "1":

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from pydantic import Field, PrivateAttr, SkipValidation, ValidationError
+from pydantic import Field, PrivateAttr, SkipValidation, ValidationError, ValidationInfo, field_validator
 
 from chaos.catalog import FaultRegistry, ProbeRegistry
 from chaos.contracts import Fault
 from chaos.errors import Place, SpecError, UnknownKind
-from chaos.record.terms import Budget
+from chaos.record.terms import STREAMED, Budget
 from chaos.spec.abort import Abort
 from chaos.spec.budgets import Budgets, given
 from chaos.spec.fields import Count, Delay, PositiveDuration, Spec, Text, Whole
@@ -111,6 +111,15 @@ class Experiment(Spec):
     """How often the run is repeated."""
 
     _document: Document | None = PrivateAttr(default=None)
+
+    @field_validator("budgets")
+    @classmethod
+    def _can_be_measured(cls, budgets: Budgets, info: ValidationInfo) -> Budgets:
+        load = info.data.get("load")
+        of_streams = [b.name for b in given(budgets) if b.name.startswith(STREAMED)]
+        if of_streams and load and not load.stream:
+            raise ValueError(f"{', '.join(of_streams)}: of streamed answers only; add stream: true to the load")
+        return budgets
 
     @property
     def agreed_budgets(self) -> tuple[Budget, ...]:

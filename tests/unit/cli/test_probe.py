@@ -30,7 +30,7 @@ def oracle() -> Iterator[Oracle]:
         ("--trace synthetic.csv --for 1h", "lasts 4 s, the load lasts 3601 s"),
         ("--arrivals trace", "process trace needs a file"),
         ("--rate 0/s", "rate: must be more than 0; found 0"),
-        ("--for 0s", "--for must be more than 0; found 0s"),
+        ("--for 0s", "--for: must be more than 0; found 0"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_sent(

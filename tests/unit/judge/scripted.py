@@ -23,6 +23,7 @@ NS = 1_000_000_000
 ERRORS = ("ok", "reset", "unsent", "timeout")
 COLUMNS = [(n, "<i8") for n in ("scheduled", "sent", "first", "end", "bytes")]
 COLUMNS += [(n, "<i2") for n in ("status", "klass", "worker", "error")]
+COLUMNS += [("first_token", "<i8"), ("tokens", "<i4"), ("chunks", "<i4")]
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def test_too_few_steady_windows_give_figures_without_value() -> None:
         "qps_cv_noise": None,
         "qps_cv_real": None,
     }
-    assert found["qps_cv_real"].reason == "6 steady windows are too few, 7 are required: lengthen timeline.observe"
+    assert found["qps_cv_real"].reason == "6 steady windows are too few, 7 are required: observe for longer"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ SHORT = Script(warmup=1.0, baseline=1.0, observe=3.0, slo=0.5, faults=())
 
 def row(scheduled: float, end: float, status: int = 200, error: int = 0) -> tuple[int, ...]:
     at, done = (ZERO + round(t * NS) for t in (scheduled, end))
-    return (at, at, done, done, 10, status, 0, 0, error)
+    return (at, at, done, done, 10, status, 0, 0, error, 0, 0, 0)
 
 
 def recorded(folder: Path, *rows: tuple[int, ...], script: Script = SHORT) -> Recording:
@@ -47,7 +47,8 @@ def test_late_is_answered_but_not_good_and_a_500_is_neither(tmp_path: Path) -> N
 
 
 def test_latency_is_from_the_scheduled_instant_over_the_answered(tmp_path: Path) -> None:
-    late = (ZERO, ZERO + 2 * NS, 0, ZERO + 3 * NS, 10, 200, 0, 0, 0)  # sent two seconds late, answered within one
+    # sent two seconds late, answered within one
+    late = (ZERO, ZERO + 2 * NS, 0, ZERO + 3 * NS, 10, 200, 0, 0, 0, 0, 0, 0)
     series = series_of(recorded(tmp_path, late, row(0.1, 0.2, status=0, error=1)))
     assert series.latency_p50_s[2] == series.latency_p99_s[2] == 3.0
     assert np.isnan(series.latency_p50_s[3])

@@ -293,8 +293,9 @@ def test_fail_is_worse_than_unknown_and_unknown_than_pass(tmp_path: Path) -> Non
 def test_without_a_fault_no_baseline_is_needed_and_no_figure_of_recovery_is_there(tmp_path: Path) -> None:
     verdict = judge(write(Script(warmup=0, baseline=0, observe=20, budgets={"qps": 100.0}), tmp_path))
     assert verdict.verdict == "pass"
-    assert not {"time_to_recover_s", "lost_requests", "ttft_p50_s"} & verdict.figures.keys()
-    assert verdict.figures["availability_time"].value is None
+    absent = {"time_to_recover_s", "lost_requests", "ttft_p50_s", "qps_dip", "availability_time"}
+    assert not absent & verdict.figures.keys()
+    assert verdict.reasons == ()
     needing = Script(warmup=0, baseline=0, observe=20, budgets={"qps_dip": 0.5})
     assert judge(write(needing, tmp_path)).verdict == "unknown"
 

@@ -100,6 +100,25 @@ def verdict(outcome: str = "pass", **changes: Any) -> Verdict:
     return Verdict.model_validate(usual | changes)
 
 
+def streamed() -> Verdict:
+    """Return the verdict of a load of streams, some of which failed, by a load that told what it used."""
+    tokens = {
+        "ttft_p50_s": Figure(value=0.0421, unit="s", n=14968),
+        "ttft_p90_s": Figure(value=0.0933, unit="s", n=14968),
+        "ttft_p99_s": Figure(value=0.21, unit="s", n=14968),
+        "tpot_p50_s": Figure(value=0.0102, unit="s", n=14968),
+        "tpot_p99_s": Figure(value=0.0312, unit="s", n=14968),
+        "itl_p50_s": Figure(value=0.0099, unit="s", n=284_392),
+        "itl_p99_s": Figure(value=0.044, unit="s", n=284_392),
+        "tokens_per_second": Figure(value=3992.0, unit="1/s"),
+    }
+    used = {"transport": "wire", "cpu_busiest": 0.312, "loop_lag_p99_s": 0.00031, "loop_lag_max_s": 0.0042}
+    errors = {"status 503": 1211, "connect_refused": 32, "timeout": 4}
+    load = SOUND.model_copy(update=used)
+    budgets = (budget("ttft_p99", 0.5, 0.21, "pass"), budget("tokens_per_second", 3000, 3992, "pass", "1/s", "min"))
+    return verdict(figures=figures(**tokens), generator=load, errors=errors, budgets=budgets)
+
+
 def unsound() -> Verdict:
     load = SOUND.model_copy(update={"achieved_rate": 171.2, "send_delay_p99_s": 0.31, "unsent": 412, "sound": False})
     return verdict(

@@ -130,6 +130,18 @@ def test_a_run_that_never_started_its_load_still_has_a_report(tmp_path: Path) ->
     assert "No fault was asked for" in page.text
 
 
+def test_streams_errors_and_what_the_load_used_are_shown(recording: Recording, tmp_path: Path) -> None:
+    page, _ = page_of(recording, examples.streamed(), tmp_path / "r.html")
+    said = "".join(page.text.split())
+    for row in (
+        "status 503 1,211 connect refused 32 timeout 4",
+        "time to first token p99 210 ms",
+        "output tokens per second 3,992/s",
+        "busiest second, of a core 31.2 % event loop lag p99 310 µs event loop lag, greatest 4.2 ms transport wire",
+    ):
+        assert row.replace(" ", "") in said
+
+
 def test_a_long_run_is_thinned_and_stays_small(tmp_path: Path) -> None:
     recording = Recording.open(examples.write_recording(tmp_path / "run", warmup=2.0, baseline=23.0, window=0.02))
     page, text = page_of(recording, examples.verdict(), tmp_path / "r.html")

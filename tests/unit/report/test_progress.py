@@ -62,7 +62,7 @@ def test_a_terminal_gets_a_panel_with_everything_in_it() -> None:
 def test_without_an_active_fault_ctrl_c_undoes_nothing() -> None:
     to, file = console(terminal=True)
     with LiveProgress(to, "x") as progress:
-        progress.update(State())
+        progress.update(State(hosts={"worker-2": "undone"}))
     assert "Ctrl-C undoes" not in file.getvalue()
     assert "no fault is active" in file.getvalue()
 

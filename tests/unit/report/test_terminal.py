@@ -14,6 +14,7 @@ from tests.unit.report import report_examples as examples
 
 HYPOTHESIS = str(examples.TERMS["hypothesis"])
 VERDICTS = {"pass": examples.verdict(), "fail": examples.verdict("fail"), "unknown": examples.unsound()}
+VERDICTS["streams"] = examples.streamed()
 
 
 def shown(verdict: Verdict, series: Series, width: int, height: int, *, color: bool = False) -> str:
@@ -30,7 +31,7 @@ def shown(verdict: Verdict, series: Series, width: int, height: int, *, color: b
     return captured.get()
 
 
-@pytest.mark.parametrize("outcome", ["pass", "fail", "unknown"])
+@pytest.mark.parametrize("outcome", VERDICTS)
 def test_the_verdict_reads_as_agreed(outcome: str, series: Series, golden: Path) -> None:
     expected = (golden / f"{outcome}.txt").read_text(encoding="utf-8")
     assert verdict_text(VERDICTS[outcome], series, hypothesis=HYPOTHESIS, width=80) + "\n" == expected
@@ -41,7 +42,7 @@ def test_probes_read_as_agreed(series: Series, golden: Path) -> None:
     assert text + "\n" == (golden / "probes.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("outcome", ["pass", "fail", "unknown"])
+@pytest.mark.parametrize("outcome", VERDICTS)
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30)])
 def test_the_verdict_fits_one_screen(outcome: str, width: int, height: int, series: Series) -> None:
     lines = shown(VERDICTS[outcome], series, width, height).splitlines()
