@@ -10,7 +10,7 @@ Nothing is read as rich markup, since names come from the recording. Colour only
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
