@@ -1,0 +1,41 @@
+"""The highest rate that is sustained, by trying. Pure: the trial is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+
+STEP = 1.25
+PRECISION = 1.05
+_LOWEST = 50  # parts of the guess; below that nothing is looked for
+
+
+def highest(sustains: Callable[[float], bool], guess: float) -> float:
+    """Return a rate that was sustained when one 5 % higher was not; 0 when none down to guess / 50 was.
+
+    Steps of 25 % from the guess bracket it, bisection closes in.
+    """
+    low, high = _bracket(sustains, guess)
+    while low and high / low > PRECISION:
+        middle = sqrt(low * high)
+        low, high = (middle, high) if sustains(middle) else (low, middle)
+    return low
+
+
+def _bracket(sustains: Callable[[float], bool], guess: float) -> tuple[float, float]:
+    """Return a rate that is sustained (0 where none is) and one that is not."""
+    rate = guess
+    if sustains(rate):
+        while sustains(rate * STEP):
+            rate *= STEP
+        return rate, rate * STEP
+    while rate > guess / _LOWEST:
+        rate /= STEP
+        if sustains(rate):
+            return rate, rate * STEP
+    return 0.0, rate
+
+
+def twice(sustains: Callable[[float], bool]) -> Callable[[float], bool]:
+    """Return the same trial with a second try: one hiccup of a shared machine does not lower what is sustained."""
+    return lambda rate: sustains(rate) or sustains(rate)
