@@ -54,38 +54,39 @@ class Trial:
 
 
 def measure(bench: Bench) -> Result:
-    """Search the highest rate in each round."""
-    best: list[Trial] = []
+    """Search the highest rate in each round, and take the chunk times at the rate of the target."""
+    sustained: list[Trial] = []
+    at_target: list[float] = []
+
+    def sustains(rate: float) -> bool:
+        done = trial(bench, rate)
+        if done.sustained:
+            sustained.append(done)
+        return done.sustained
 
     def search() -> float:
-        trials: list[Trial] = []
-
-        def sustains(rate: float) -> bool:
-            trials.append(trial(bench, rate))
-            return trials[-1].sustained
-
-        found = highest(twice(sustains), best[-1].rate if best else _GUESS)
-        best.extend(done for done in trials if done.sustained and done.rate == found)
-        return found
+        at_target.append(trial(bench, figures.STREAMS.limit).error)
+        return highest(twice(sustains), max((done.rate for done in sustained), default=_GUESS))
 
     rates = in_rounds({_OURS: search}, ROUNDS, bench.say)
     return Result(
         "Streams on one core",
         (
             absolute(figures.STREAMS, rates[_OURS], "aim: 4 000/s"),
-            absolute(figures.CHUNK_ERROR, [done.error for done in best], "at that rate"),
+            absolute(figures.CHUNK_ERROR, at_target, f"at {figures.STREAMS.limit:.0f} streams/s"),
         ),
         rates,
         (
             f"Each stream has {CHUNKS} chunks, {GAP // 1_000_000} ms apart. Sustained: for {_TRIAL:g} s every stream "
             "ends whole, the p99 of sent - scheduled is within 1 ms, and so is the p99 of the chunk times. The chat "
-            f"server's own ceiling, by the CPU time of a stream: {_ceiling(best)}.",
+            f"server's own ceiling, by the CPU time of a stream: {_ceiling(sustained)}.",
         ),
     )
 
 
-def _ceiling(best: list[Trial]) -> str:
-    return figures.quantity(min(done.ceiling for done in best), "/s") if best else "not measured"
+def _ceiling(sustained: list[Trial]) -> str:
+    best = max(sustained, key=lambda done: done.rate, default=None)
+    return figures.quantity(best.ceiling, "/s") if best else "not measured"
 
 
 def trial(bench: Bench, rate: float) -> Trial:

@@ -1,7 +1,7 @@
 from scripts.benchmarks.chat_server import CHUNKS, PARTS
 
 
-def test_a_stream_is_chunks_that_frame_what_they_hold_and_then_its_end():
+def test_a_stream_is_chunks_that_frame_what_they_hold_and_then_its_end() -> None:
     head, _, body = b"".join(PARTS).partition(b"\r\n\r\n")
     assert b"Transfer-Encoding: chunked" in head
     events = []

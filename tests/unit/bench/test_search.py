@@ -15,7 +15,12 @@ def test_the_highest_rate_is_found_within_its_precision(truth: float, off: float
 
 def test_what_is_never_sustained_is_nothing_and_ends() -> None:
     tried: list[float] = []
-    assert highest(lambda rate: bool(tried.append(rate)), 1000.0) == 0
+
+    def never(rate: float) -> bool:
+        tried.append(rate)
+        return False
+
+    assert highest(never, 1000.0) == 0
     assert min(tried) <= 1000 / 50
 
 
