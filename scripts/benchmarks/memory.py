@@ -22,7 +22,7 @@ from scripts.benchmarks.servers import nginx
 
 RATE = 2_000
 _HOUR = 3600.0
-_SHORT = 180.0
+_SHORT = 150.0
 _SETTLING = 30.0  # s in which connections, buffers and counters come to be
 _LEAD = 5.0
 

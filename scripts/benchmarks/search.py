@@ -6,12 +6,12 @@ from collections.abc import Callable
 from math import sqrt
 
 STEP = 1.25
-PRECISION = 1.05
+PRECISION = 1.06
 _LOWEST = 50  # parts of the guess; below that nothing is looked for
 
 
 def highest(sustains: Callable[[float], bool], guess: float) -> float:
-    """Return a rate that was sustained when one 5 % higher was not; 0 when none down to guess / 50 was.
+    """Return a rate that was sustained when one 6 % higher was not; 0 when none down to guess / 50 was.
 
     Steps of 25 % from the guess bracket it, bisection closes in.
     """

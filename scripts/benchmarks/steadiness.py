@@ -11,7 +11,7 @@ from scripts.benchmarks.servers import nginx
 
 RATE = 2_000
 ROUNDS = 3
-_WINDOWS = 30
+_WINDOWS = 20
 _PACED = 0.0  # the variance-to-mean ratio of paced arrivals
 
 

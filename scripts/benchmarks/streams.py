@@ -26,7 +26,7 @@ from scripts.benchmarks.rounds import absolute, in_rounds
 from scripts.benchmarks.search import highest, twice
 from scripts.benchmarks.servers import chat_server
 
-ROUNDS = 3
+ROUNDS = 2
 _GUESS = 2_000.0
 _TRIAL = 3.0  # s
 _CHUNK_ERROR = 1.0  # ms

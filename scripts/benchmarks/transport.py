@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from scripts.benchmarks import figures
-from scripts.benchmarks.peers import AIOHTTP, HTTPX, HTTPX_UVLOOP, IN_FLIGHT, WIRE, WIRE_UVLOOP
+from scripts.benchmarks.peers import HTTPX, HTTPX_UVLOOP, IN_FLIGHT, WIRE, WIRE_UVLOOP
 from scripts.benchmarks.result import Bench, Result
 from scripts.benchmarks.rounds import in_rounds, ratio
 from scripts.benchmarks.servers import nginx
 
-ROUNDS = 5
+ROUNDS = 3
 _SECONDS = 3.0
-_CLIENTS = (HTTPX, WIRE, HTTPX_UVLOOP, WIRE_UVLOOP, AIOHTTP)
+_CLIENTS = (HTTPX, WIRE, HTTPX_UVLOOP, WIRE_UVLOOP)
 
 
 def measure(bench: Bench) -> Result:
