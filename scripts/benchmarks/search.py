@@ -13,7 +13,7 @@ _LOWEST = 50  # parts of the guess; below that nothing is looked for
 def highest(sustains: Callable[[float], bool], guess: float) -> float:
     """Return a rate that was sustained when one 6 % higher was not; 0 when none down to guess / 50 was.
 
-    Steps of 25 % from the guess bracket it, bisection closes in.
+    Steps from the guess, each 25 % wider than the one before, bracket it; bisection closes in.
     """
     low, high = _bracket(sustains, guess)
     while low and high / low > PRECISION:
@@ -24,15 +24,15 @@ def highest(sustains: Callable[[float], bool], guess: float) -> float:
 
 def _bracket(sustains: Callable[[float], bool], guess: float) -> tuple[float, float]:
     """Return a rate that is sustained (0 where none is) and one that is not."""
-    rate = guess
+    rate, step = guess, STEP
     if sustains(rate):
-        while sustains(rate * STEP):
-            rate *= STEP
-        return rate, rate * STEP
+        while sustains(rate * step):
+            rate, step = rate * step, step * STEP
+        return rate, rate * step
     while rate > guess / _LOWEST:
-        rate /= STEP
-        if sustains(rate):
-            return rate, rate * STEP
+        if sustains(rate / step):
+            return rate / step, rate
+        rate, step = rate / step, step * STEP
     return 0.0, rate
 
 
