@@ -49,7 +49,8 @@ async def _aiohttp(url: str) -> AsyncIterator[Get]:
         async def get() -> int:
             async with session.get(url) as response:
                 await response.read()
-                return response.status
+                status: int = response.status
+            return status
 
         yield get
 
