@@ -20,7 +20,7 @@ from probes.timer import NS
 from scripts.benchmarks import figures
 from scripts.benchmarks.chat_server import CHUNKS, GAP
 from scripts.benchmarks.load import Load, loaded
-from scripts.benchmarks.processes import cpu_seconds, end
+from scripts.benchmarks.processes import BenchError, cpu_seconds, end
 from scripts.benchmarks.result import Bench, Result
 from scripts.benchmarks.rounds import absolute, in_rounds
 from scripts.benchmarks.search import highest, twice
@@ -102,8 +102,9 @@ def trial(bench: Bench, rate: float) -> Trial:
                 "stream": True,
                 "chunks": f"{name}/chunks.bin",
             }
+            idle = cpu_seconds(server.pid)
             with loaded(bench.client, url, rate, _TRIAL, **plan) as load:
-                ceiling = len(load.rows) / cpu_seconds(server.pid)
+                ceiling = len(load.rows) / max(cpu_seconds(server.pid) - idle, 0.01)
                 end(server)
                 error = _chunk_error(load, stamps, Path(f"{name}/chunks.bin"))
                 done = Trial(rate, load.sustained, error, ceiling)
@@ -115,7 +116,9 @@ def trial(bench: Bench, rate: float) -> Trial:
 
 
 def _chunk_error(load: Load, stamps: Path, chunks: Path) -> float:
-    """Return the p99 of received - sent in ms, over the streams that ended whole; inf where there is none."""
+    """Return the p99 of received - sent in ms, over the streams that ended whole; inf for none. Raises BenchError."""
+    if not stamps.exists():
+        raise BenchError("the chat server left no times behind")
     sent = np.fromfile(stamps, np.int64).reshape(-1, CHUNKS + 1)
     sent = sent[np.argsort(sent[:, 0])]
     number = np.argsort(np.argsort(load.rows["scheduled"], kind="stable"), kind="stable")  # of each row's arrival
