@@ -35,14 +35,14 @@ def main() -> int:
 
 def _run(names: list[str], hour: bool) -> int:
     cores = machine.two_cores()
-    facts = machine.facts(cores, machine.busy(cores))
+    others = machine.Others(cores)
     bench = Bench(*cores, hour=hour)
     try:
         results = [BENCHMARKS[name](bench) for name in names or BENCHMARKS]
     except BenchError as error:
         sys.stderr.write(f"scripts/bench: {error}\n")
         return 1
-    text = page(results, facts, " ".join(["scripts/bench", *names, *["--hour"] * hour]))
+    text = page(results, machine.facts(cores, others), " ".join(["scripts/bench", *names, *["--hour"] * hour]))
     sys.stdout.write(text)
     if not names:
         _PAGE.parent.mkdir(exist_ok=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
 import subprocess
-import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -36,13 +36,24 @@ def _siblings(cpu: int) -> set[int]:
     return {cpu for low, _, high in ranges for cpu in range(int(low), int(high or low) + 1)}
 
 
-def busy(cpus: Iterable[int], seconds: float = 2.0) -> float:
-    """Return which share of these CPUs is in use now, 0 to 1; call it while the benchmark itself rests."""
-    before = _ticks(cpus)
-    time.sleep(seconds)
-    after = _ticks(cpus)
-    idle, total = (b - a for a, b in zip(before, after, strict=True))
-    return 1 - idle / total if total else 0.0
+class Others:
+    """How much of the two cores others used from when this was made: what was busy, less our own processes."""
+
+    def __init__(self, cores: tuple[int, int]) -> None:
+        self._cores = cores
+        self._idle, self._all = _ticks(cores)
+        self._own = _own_ticks()
+
+    def share(self) -> float:
+        """Return the share so far, 0 to 1; a process of ours counts as ours once it has ended."""
+        idle, total = _ticks(self._cores)
+        used = (total - self._all) - (idle - self._idle) - (_own_ticks() - self._own)
+        return max(0.0, used / max(total - self._all, 1))
+
+
+def _own_ticks() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used) * os.sysconf("SC_CLK_TCK")
 
 
 def _ticks(cpus: Iterable[int]) -> tuple[int, int]:
@@ -53,12 +64,12 @@ def _ticks(cpus: Iterable[int]) -> tuple[int, int]:
     return sum(row[3] + row[4] for row in rows), sum(map(sum, rows))
 
 
-def facts(cores: tuple[int, int], others: float) -> dict[str, str]:
+def facts(cores: tuple[int, int], others: Others) -> dict[str, str]:
     """Return what a reader must know of the machine and of the versions, by name."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "CPU": f"{_cpu_model()}, {os.cpu_count()} CPUs; client on CPU {cores[0]}, server on CPU {cores[1]}",
-        "in use by others at the start": f"{100 * others:.0f} % of these two",
+        "used by others meanwhile": f"{100 * others.share():.0f} % of these two",
         "kernel": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
         **{name: version(name) for name in _PACKAGES},
