@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         plan = LoadPlan.read(path)
         _allow_files(plan.connections + _OTHER_FILES)
-        schedule = _schedule(plan)
+        schedule = schedule_of(plan)
         live = _live(plan, schedule)
         samples = SampleFile(Path(plan.samples), [kind.name for kind in plan.classes], plan.worker)
     except (PlanError, OSError) as error:
@@ -75,13 +75,16 @@ async def _load(plan: LoadPlan, schedule: Schedule, samples: SampleFile, live: L
     load = OpenLoop(plan, schedule, endpoint, [encoder(plan, kind) for kind in plan.classes], samples, live)
     with _stopping_when_told(load.stop), _no_collections():
         await load.run()
-    return load.taken
+    return load.taken if load.taken == samples.rows else (load.taken - plan.worker) // plan.workers
 
 
-def _schedule(plan: LoadPlan) -> Schedule:
+def schedule_of(plan: LoadPlan) -> Schedule:
+    """Return what the process of this plan is to send."""
     offsets = arrivals(plan.process, plan.rate, plan.duration, plan.seed, plan.burstiness)
     weights = [kind.weight for kind in plan.classes]
-    return Schedule(plan.start + offsets, assign_classes(len(offsets), weights, plan.seed))
+    own = slice(plan.worker, None, plan.workers)
+    classes = assign_classes(len(offsets), weights, plan.seed)
+    return Schedule(plan.start + offsets[own], classes[own], plan.worker, plan.workers)
 
 
 def _live(plan: LoadPlan, schedule: Schedule) -> LiveWriter:

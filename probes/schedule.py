@@ -55,12 +55,15 @@ class Schedule:
 
     times: NDArray[np.int64]
     classes: NDArray[np.int16]
+    worker: int = 0
+    workers: int = 1
 
     def __iter__(self) -> Iterator[Arrival]:
         """Yield the arrivals in order, as plain integers made a block at a time."""
         for first in range(0, len(self.times), _BLOCK):
             part = slice(first, first + _BLOCK)
-            yield from zip(count(first), self.times[part].tolist(), self.classes[part].tolist(), strict=False)
+            numbers = count(self.worker + first * self.workers, self.workers)
+            yield from zip(numbers, self.times[part].tolist(), self.classes[part].tolist(), strict=False)
 
     def due(self, now: int) -> int:
         """Return how many arrivals have fallen due by `now` (ns)."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from chaos.cli._common import RUNS, JsonOption, RunsOption
+from chaos.cli._common import RUNS, DaskOption, JsonOption, ProcessesOption, RunsOption
 from chaos.errors import InputError
 
 _WARM_UP = 1.0  # s: connections are opened, and counted nowhere
@@ -23,6 +23,8 @@ def probe(
     slo: Annotated[str | None, typer.Option(help="The latency up to which an answer is good, like 200ms.")] = None,
     timeout: Annotated[str, typer.Option(help="When an answer is given up.")] = "10s",
     seed: Annotated[int, typer.Option(help="Of the schedule.")] = 1,
+    processes: ProcessesOption = None,
+    dask: DaskOption = None,
     out: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
@@ -33,9 +35,9 @@ def probe(
     from chaos.report.jsonout import verdict_json
     from chaos.run.runner import Runner
 
-    plan = _plan(url, rate, for_, process, method, json_body, slo, timeout, seed)
+    plan = _plan(url, rate, for_, process, method, json_body, slo, timeout, seed, processes or 1)
     with progress_on(sys.stderr if as_json else sys.stdout)(plan.terms.name) as watcher:
-        folder = Runner(plan, {}, f"# gameday probe {url}\n", out, watcher).run()
+        folder = Runner(plan, {}, f"# gameday probe {url}\n", out, watcher, dask=dask).run()
     done = conclude(Recording.open(folder))
     if as_json:
         sys.stdout.write(verdict_json([done.verdict]))
@@ -45,7 +47,16 @@ def probe(
 
 
 def _plan(
-    url: str, rate: str, span: str, process: str, method: Any, body: Any, slo: Any, timeout: str, seed: int
+    url: str,
+    rate: str,
+    span: str,
+    process: str,
+    method: Any,
+    body: Any,
+    slo: Any,
+    timeout: str,
+    seed: int,
+    processes: int,
 ) -> Any:
     from pydantic import ValidationError
 
@@ -89,6 +100,7 @@ def _plan(
             ca=None,
             certificate=None,
             key=None,
+            processes=processes,
         )
     except PlanError as error:
         raise InputError(str(error)) from error

@@ -65,6 +65,7 @@ class PlannedLoad(Frozen):
     ca: str | None
     certificate: str | None
     key: str | None
+    processes: int = 1
 
 
 class Plan(Frozen):
@@ -153,6 +154,7 @@ def _load(experiment: Experiment, inventory: Inventory, trial: int) -> PlannedLo
         ca=load.tls.ca if load.tls else None,
         certificate=load.tls.certificate if load.tls else None,
         key=load.tls.key if load.tls else None,
+        processes=load.processes,
     )
 
 

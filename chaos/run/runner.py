@@ -32,9 +32,9 @@ from chaos.run.abort import AbortGuard
 from chaos.run.connect import connected, controller, controller_home, side_by_side
 from chaos.run.fingerprint import drift, fingerprint
 from chaos.run.fuse import HOME
+from chaos.run.generators import Generators, Load, generators
 from chaos.run.injector import Injection, Site
 from chaos.run.ledger import Ledger
-from chaos.run.load import LoadProcess
 from chaos.run.lock import HostLock, this_process
 from chaos.run.preflight import Finding, preflight
 from chaos.run.stop import Stop, signals
@@ -42,7 +42,6 @@ from chaos.spec.inventory import Host
 
 LEASE = 10.0  # s: how long a fault outlives the controller
 _LEAD = 4.0  # s before a fault is due, when its fuse is armed
-_START_UP = 2.0  # s between starting the load process and the first request
 _READING = 1.0  # s before a fault is undone, when its dose is read
 _TICK = 0.25  # s between looks at the counters
 
@@ -74,7 +73,10 @@ class Watcher(Protocol):
 
 @dataclass
 class Runner:
-    """One run of one plan. `source` is the experiment as given, `out` the folder of runs, `lease` in s."""
+    """One run of one plan. `source` is the experiment as given, `out` the folder of runs, `lease` in s.
+
+    `dask` is the address of the Dask scheduler whose workers are to make the load, in place of this machine.
+    """
 
     plan: Plan
     hosts: Mapping[str, Host]
@@ -82,6 +84,7 @@ class Runner:
     out: Path
     watcher: Watcher
     lease: float = LEASE
+    dask: str | None = None
     clock: Clock = field(default_factory=SystemClock)
 
     def run(self) -> Path:
@@ -90,11 +93,15 @@ class Runner:
         Raises Refusal or TargetError before anything is touched; after that, what happens is in the recording.
         """
         stop = Stop(self.clock)
-        with signals(stop, self.watcher.note), connected(self.hosts, (s.host for s in self.plan.steps)) as targets:
+        with (
+            signals(stop, self.watcher.note),
+            connected(self.hosts, (s.host for s in self.plan.steps)) as targets,
+            generators(self.plan.load, self.hosts, self.dask) as crew,
+        ):
             refuse(preflight(self.plan, targets))
             with self._locked(targets):
                 before = {name: fingerprint(target) for name, target in targets.items()}
-                trial = _Trial(self, targets, stop)
+                trial = _Trial(self, targets, stop, crew)
                 return trial.run(before)
 
     @contextmanager
@@ -124,8 +131,8 @@ def refuse(findings: list[Finding]) -> None:
 class _Trial:
     """The part of a run that leaves a recording."""
 
-    def __init__(self, runner: Runner, targets: Mapping[str, Target], stop: Stop) -> None:
-        self._plan, self._targets, self._stop = runner.plan, targets, stop
+    def __init__(self, runner: Runner, targets: Mapping[str, Target], stop: Stop, crew: Generators) -> None:
+        self._plan, self._targets, self._stop, self._crew = runner.plan, targets, stop, crew
         self._watcher, self._clock, self._lease = runner.watcher, runner.clock, runner.lease
         self.folder = new_folder(runner.out, runner.plan.terms.name, runner.clock.utc())
         self._events = EventLog(self.folder / "events.jsonl", runner.clock)
@@ -153,9 +160,9 @@ class _Trial:
 
     def _under_load(self) -> None:
         terms = self._plan.terms
-        start = self._clock.now() + int(_START_UP * NS)
+        start = self._clock.now() + int(self._crew.lead * NS)
         zero = start + int((terms.warmup + terms.baseline) * NS)
-        load = LoadProcess.start(self.folder, self._plan.load, start)
+        load = self._crew.start(self.folder, self._plan.load, start, self._events, self._clock)
         self._events.write("load.started", zero=zero)
         threads = [threading.Thread(target=self._carry_out, args=(*work, zero), name=work[0].id) for work in self._work]
         try:
@@ -170,7 +177,7 @@ class _Trial:
                 thread.join()
             self._end(load)
 
-    def _end(self, load: LoadProcess) -> None:
+    def _end(self, load: Load) -> None:
         """Let the last answers come in, unless the run was stopped; then note how the load ended."""
         status = None if self._stop.is_set() else load.wait(self._plan.load.timeout + 15)
         stopped = load.stop()
@@ -215,7 +222,7 @@ class _Trial:
     def _show(self, step: Step, state: str) -> None:
         self._hosts[step.host] = state
 
-    def _watch(self, load: LoadProcess, start: int) -> None:
+    def _watch(self, load: Load, start: int) -> None:
         """Tell the watcher how it goes and guard the abort conditions, to the end of the observation or a stop."""
         guard = AbortGuard(self._plan.abort, self._plan.load.slo.latency)
         ahead = self._phases(start)
@@ -228,7 +235,7 @@ class _Trial:
             self._look(load, guard, start, now)
             self._stop.wait_until(min(now + int(_TICK * NS), end))
 
-    def _look(self, load: LoadProcess, guard: AbortGuard, start: int, now: int) -> None:
+    def _look(self, load: Load, guard: AbortGuard, start: int, now: int) -> None:
         try:
             live = load.live()
         except LoadFailed as error:

@@ -161,7 +161,9 @@ class Load(Spec):
     slo: Slo | None = None
     """When an answer is good; without it every answer of status 2xx or 3xx is."""
     connections: Count = 2048
-    """The most connections open at once."""
+    """The most connections open at once, over all processes."""
+    processes: Count = 1
+    """How many processes share the load, each with every n-th arrival and its share of the connections."""
 
     @field_validator("classes")
     @classmethod
@@ -182,6 +184,8 @@ class Load(Spec):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
+        if self.processes > self.connections:
+            raise ValueError(f"{self.processes} processes can't share {self.connections} connections; allow more")
         if self.stream and self.http2:
             raise ValueError("streams are measured over HTTP/1.1 only; leave one of stream and http2 out")
         if self.slo and (self.slo.ttft or self.slo.tpot) and not self.stream:
