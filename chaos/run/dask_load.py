@@ -129,7 +129,7 @@ class RemoteShard:
         """Return the exit status once it has ended, 1 for a lost worker; None when it goes on after `timeout` s."""
         end = time.monotonic() + timeout
         while not self._task.done():
-            if self._failure or self._is_silent():
+            if self._is_lost():
                 return 1
             if time.monotonic() > end:
                 return None
@@ -148,7 +148,7 @@ class RemoteShard:
         self._ending.set()
         if status is None:
             self._task.cancel()  # it waits for its worker, and must not begin when nobody waits for it
-        if not (self._failure or self._is_silent()):
+        if not self._failure:
             self._try(self._fetch)
         return 1 if self._failure or status is None else status
 
@@ -163,18 +163,19 @@ class RemoteShard:
         return 1
 
     def _why_dead(self) -> str:
-        if self._failure:
+        if self._is_lost():
             return self._failure
         if self._task.done() and self._status():
             return self._failure or f"its process ended with {self._status()}; its log is fetched to {self._here}"
-        if self._is_silent():
-            return f"nothing was heard of it for {_SILENCE:g} s"
         if self._reader is None and time.monotonic_ns() > self._plan.start + int(_LATE * NS):
             return "it did not begin: its Dask worker is busy with something else"
         return ""
 
-    def _is_silent(self) -> bool:
-        return not self._ending.is_set() and time.monotonic() - self._heard > _SILENCE
+    def _is_lost(self) -> bool:
+        """Whether its worker is out of reach; once lost it stays so."""
+        if not self._ending.is_set() and time.monotonic() - self._heard > _SILENCE:
+            self._failure = self._failure or f"nothing was heard of it for {_SILENCE:g} s"
+        return bool(self._failure)
 
     def _try(self, do: Callable[[], object]) -> None:
         """Do it; whatever Dask, the network or the other machine raises is the end of this shard, and is kept."""
@@ -237,7 +238,8 @@ def dask_generators(address: str, shards: int) -> Iterator[DaskGenerators]:
         client = Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise Refusal(f"--dask {address}: no Dask scheduler answers there: {error}") from error
-    with client, ThreadPoolExecutor(4 * shards, "dask") as pool:
+    # the client is closed before the pool is waited for: a question to a worker that is gone ends with its connection
+    with ThreadPoolExecutor(4 * shards, "dask") as pool, client:
         known = {at: worker["host"] for at, worker in client.scheduler_info(n_workers=-1)["workers"].items()}
         if len(known) < shards:
             raise Refusal(

@@ -2,114 +2,98 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from chaos.errors import Refusal
 from chaos.judge.soundness import run_problems
 from chaos.record.recording import Recording
+from chaos.run.generators import generators
+from chaos.run.runner import Runner, Snapshot
 from probes.load import schedule_of
 from probes.plan import LoadPlan
 from tests.unit.probes.oracle_server import running
+from tests.unit.run.shared_load import Quiet, plan_of
 
 PROCESSES = 3
-
-
-@contextmanager
-def probing(folder: Path, url: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Run `gameday probe`; kill it should the test fail."""
-    argv = [sys.executable, "-m", "chaos", "probe", url, "--out", str(folder), "--json", *options]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def recording_in(folder: Path) -> Recording:
-    (path,) = (p.parent for p in folder.rglob("plan.json"))
-    return Recording.open(path)
 
 
 def shard_plan(recording: Recording, worker: int) -> LoadPlan:
     return LoadPlan.read(recording.path / "shards" / str(worker) / "load.json")
 
 
-def pid_of_shard(folder: Path, worker: int) -> int:
-    """Return the process that runs a shard of the recording in `folder`, once it has its first rows to lose."""
-    wanted = f"/shards/{worker}/load.json"
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        for entry in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                command = entry.read_bytes().decode(errors="replace")
-            except OSError:
-                continue
-            if str(folder) in command and command.rstrip("\0").endswith(wanted):
-                return int(entry.parent.name)
-        time.sleep(0.05)
-    raise AssertionError("the shard never started")
-
-
 def test_processes_share_one_schedule_and_leave_one_recording(tmp_path: Path) -> None:
+    watcher = Quiet()
     with running() as server:
-        options = ("--processes", str(PROCESSES), "--rate", "90/s", "--for", "1s")
-        with probing(tmp_path, server.url("/ok"), *options, "--body", '{"n": "{seq}"}') as process:
-            said, errors = process.communicate(timeout=60)
-        bodies = {int(found) for request in server.requests for found in re.findall(rb'"n": "(\d+)"', request)}
-    assert '"achieved_rate"' in said, errors
-    recording = recording_in(tmp_path)
+        folder = Runner(plan_of(tmp_path, server.url("/ok"), PROCESSES), {}, "", tmp_path / "runs", watcher).run()
+        sent = sorted(int(found) for request in server.requests for found in re.findall(rb"<(\d+)>", request))
+    recording = Recording.open(folder)
     whole = list(schedule_of(replace(shard_plan(recording, 0), worker=0, workers=1)))
+    assert sent == [number for number, _, _ in whole], "each number of the load, once"
     rows = recording.samples.rows
-    assert sorted(rows["scheduled"].tolist()) == [due for _, due, _ in whole]
     assert (rows["error"] == 0).all()
+    assert sorted(rows["scheduled"].tolist()) == [due for _, due, _ in whole]
     for worker in range(PROCESSES):
         own = np.sort(rows["scheduled"][rows["worker"] == worker]).tolist()
         assert own == [due for number, due, _ in whole if number % PROCESSES == worker]
-    assert bodies <= set(range(len(whole))), "the numbers in bodies are those of the whole load"
-    assert not list(recording.path.glob("shards/*/samples.bin")), "the parts are one file now"
+    assert [shard_plan(recording, worker).connections for worker in range(PROCESSES)] == [34, 33, 33]
+    assert watcher.last is not None and sum(watcher.last.qps) > len(whole) / 4, "the counters of all are added"
+    assert not list(folder.glob("shards/*/samples.bin")), "the parts are one file now"
     assert run_problems(recording) == ()
+
+
+class Killing(Quiet):
+    """Kills the process of a shard once the load has run for a while."""
+
+    def __init__(self, folder: Path, worker: int) -> None:
+        super().__init__()
+        self._folder, self._plan = str(folder), f"/shards/{worker}/load.json"
+        self.killed = False
+
+    def update(self, snapshot: Snapshot) -> None:
+        if snapshot.elapsed < 1 or self.killed:
+            return
+        (pid,) = (int(p.parent.name) for p in Path("/proc").glob("[0-9]*/cmdline") if self._is_it(p))
+        os.kill(pid, signal.SIGKILL)
+        self.killed = True
+
+    def _is_it(self, path: Path) -> bool:
+        try:
+            last = path.read_bytes().rstrip(b"\0").split(b"\0")[-1].decode(errors="replace")
+        except OSError:
+            return False
+        return last.startswith(self._folder) and last.endswith(self._plan)
 
 
 def test_a_shard_that_dies_makes_the_run_unknown_and_what_is_lost_is_named(tmp_path: Path) -> None:
     with running() as server:
-        options = ("--processes", str(PROCESSES), "--rate", "300/s", "--for", "20s")
-        with probing(tmp_path, server.url("/ok"), *options) as process:
-            victim = pid_of_shard(tmp_path, 1)
-            time.sleep(4)
-            os.kill(victim, signal.SIGKILL)
-            said, errors = process.communicate(timeout=60)
-    assert process.returncode == 4, errors
-    recording = recording_in(tmp_path)
+        plan = plan_of(tmp_path, server.url("/ok"), PROCESSES, rate=300, observe=30)
+        watcher = Killing(tmp_path / "runs", 1)
+        recording = Recording.open(Runner(plan, {}, "", tmp_path / "runs", watcher).run())
+    assert watcher.killed
     (event,) = recording.named("load.shard_lost")
     assert (event["worker"], event["workers"], event["status"]) == (1, PROCESSES, -signal.SIGKILL)
     rows = recording.samples.rows
+    assert set(rows["worker"].tolist()) >= {0, 2}
     kept = set(rows["scheduled"][rows["worker"] == 1].tolist())
-    last_kept_of_others = int(rows["scheduled"][rows["worker"] != 1].max())
-    missing = [(n, due) for n, due, _ in schedule_of(shard_plan(recording, 1)) if due not in kept]
-    due_by_the_end = [(n, due) for n, due in missing if due <= last_kept_of_others]
-    assert event["arrivals"] >= len(due_by_the_end) > 0
+    missing = [(number, due) for number, due, _ in schedule_of(shard_plan(recording, 1)) if due not in kept]
+    assert event["arrivals"] > 0
     assert event["numbers"] == [number for number, _ in missing[:5]]
     assert (event["first"], event["last"]) == (missing[0][1], missing[event["arrivals"] - 1][1])
-    assert json.loads(said)["verdict"] == "unknown" if said.startswith("{") else '"unknown"' in said
-    assert f"shard 2 of {PROCESSES} on localhost died after" in said
-    assert recording.named("load.ended")[0]["t"] < rows["scheduled"].min() + 19e9, "the others are not kept sending"
+    assert recording.named("run.ended")[0]["outcome"] == "failed"
+    (problem,) = (p for p in run_problems(recording) if "lost" in p)
+    assert re.match(r"shard 2 of 3 on localhost died after \d+\.\d s: \d+ arrival\(s\) are lost, numbers \d", problem)
+    last_sent = int(rows["scheduled"].max()) - shard_plan(recording, 0).start
+    assert last_sent < 15e9, "the others are not kept sending for nothing"
 
 
 def test_more_processes_than_connections_are_refused(tmp_path: Path) -> None:
-    with probing(tmp_path, "http://127.0.0.1:1/", "--processes", "3000") as process:
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 3
-    assert "3000 processes can't share 2048 connections" in errors
-    assert list(tmp_path.iterdir()) == []
+    load = plan_of(tmp_path, "http://127.0.0.1:1/", PROCESSES).load.model_copy(update={"processes": 101})
+    with pytest.raises(Refusal, match="101 processes can't share 100 connections"), generators(load, {}):
+        pass
