@@ -66,6 +66,7 @@ class PlannedLoad(Frozen):
     certificate: str | None
     key: str | None
     processes: int = 1
+    senders: tuple[str, ...] = ()
 
 
 class Plan(Frozen):
@@ -155,6 +156,7 @@ def _load(experiment: Experiment, inventory: Inventory, trial: int) -> PlannedLo
         certificate=load.tls.certificate if load.tls else None,
         key=load.tls.key if load.tls else None,
         processes=load.processes,
+        senders=inventory.groups[load.on.group] if load.on else (),
     )
 
 

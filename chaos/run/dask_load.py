@@ -1,6 +1,7 @@
 """The shards of a load as Dask tasks: the only file that knows Dask.
 
-    before   a worker for each shard, on as many machines as there are; its version of `probes` and its clock compared
+    before   a worker for each shard, on as many machines as there are: of a scheduler that is there, or started over
+             SSH for this run alone; its version of `probes` and its clock compared
     run      one task a shard, pinned to its worker: Dask runs the task of a dead worker again, which would send twice,
              but not where it may run nowhere else
     beside   the counters are fetched several times a second, which also tells the load that we are still here
@@ -14,19 +15,22 @@ before the load; what the second measurement says is for the judge.
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
-from distributed import Client
+import dask
+from distributed import Client, Security, SSHCluster
 
 from chaos.clock import NS, Clock
 from chaos.errors import LoadFailed, Refusal
@@ -34,18 +38,21 @@ from chaos.plan.plan import PlannedLoad
 from chaos.record.events import EventLog
 from chaos.run.load import CHUNKS, LIVE, LOG, PLAN, SAMPLES, STATISTICS, load_plan
 from chaos.run.shards import ShardedLoad, divide, plan_in
+from chaos.spec.inventory import Host
 from probes import remote
 from probes.live import WINDOW, Live, LiveReader, bytes_of
 from probes.plan import LoadPlan
 
 _CONNECT = 10.0  # s
-_START_UP = 4.0  # s between handing out the tasks and the first request
+_START_UP = 3.0  # s between handing out the tasks and the first request
 _ROUND_TRIPS = 24
 _POLL = 0.3  # s
 _SILENCE = 5.0  # s without a word, after which a shard counts as dead; less than remote.LEASE
 _ANSWER = 20.0  # s within which a worker must answer
 _LATE = 3.0  # s after the first request was due, by which there must be counters
 _HEADER = struct.Struct("8q")
+_IDLE = "10 minutes"  # after which a scheduler over SSH ends itself, should its controller have died
+logging.getLogger("distributed.deploy.ssh").setLevel(logging.WARNING)  # repeats what the remote processes say
 T = TypeVar("T")
 
 
@@ -70,6 +77,10 @@ class Worker:
         call = self.pool.submit(self.client.run, function, *arguments, workers=[self.address])
         answers: dict[str, T] = call.result(_ANSWER)
         return answers[self.address]
+
+    def is_there(self) -> bool:
+        """Whether the scheduler has it; that a worker died is known there before a question to it runs out."""
+        return self.address in self.client.scheduler_info(n_workers=-1)["workers"]
 
     def clock(self) -> ClockReading:
         """Compare its clock with ours."""
@@ -182,7 +193,8 @@ class RemoteShard:
         try:
             do()
         except Exception as error:
-            self._failure = self._failure or f"{type(error).__name__}: {error}"
+            why = str(error) if isinstance(error, LoadFailed) else f"{type(error).__name__}: {error}"
+            self._failure = self._failure or why
 
     def _follow(self) -> None:
         while not (self._ending.wait(_POLL) or self._failure):
@@ -190,6 +202,8 @@ class RemoteShard:
 
     def _look(self) -> None:
         """Bring the copy of its counters up to date: all of them once, then those that still can change."""
+        if not self._worker.is_there():
+            raise LoadFailed("its Dask worker is gone")
         header, *rest = self._watch([(0, _HEADER.size), *(self._recent() if self._reader else ())])
         self._heard = time.monotonic()
         if len(header) < _HEADER.size:
@@ -232,23 +246,87 @@ class RemoteShard:
 
 
 @contextmanager
-def dask_generators(address: str, shards: int) -> Iterator[DaskGenerators]:
+def workers_at(address: str, shards: int) -> Iterator[DaskGenerators]:
     """Connect to a scheduler and choose a worker for each shard. Raises Refusal where too few are fit for it."""
     try:
         client = Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise Refusal(f"--dask {address}: no Dask scheduler answers there: {error}") from error
+    with _workers_of(client, address, shards) as chosen:
+        yield chosen
+
+
+@contextmanager
+def workers_over_ssh(hosts: Sequence[Host], shards: int) -> Iterator[DaskGenerators]:
+    """Start a scheduler on the first host and a worker for each shard, on the hosts in turn. Raises Refusal.
+
+    Whoever can talk to a Dask worker can run code in it, so they talk over TLS with keys that are made for this run.
+    """
+    used = [hosts[0], *(hosts[shard % len(hosts)] for shard in range(shards))]
+    security = Security.temporary()
+    try:
+        with dask.config.set(_tls_settings(security)):
+            cluster = SSHCluster(
+                [str(host.address) for host in used],
+                connect_options=[_ssh_options(host) for host in used],
+                remote_python=[quote(host.python) for host in used],
+                scheduler_options={
+                    "protocol": "tls",
+                    "host": str(used[0].address),
+                    "port": 0,
+                    "dashboard": False,
+                    "idle_timeout": _IDLE,
+                },
+                worker_options={"nthreads": 1, "dashboard": False, "death_timeout": _CONNECT},
+                worker_class="distributed.Worker",
+                security=security,
+            )
+    except Exception as error:  # asyncssh, asyncio and Dask each have their own
+        names = ", ".join(dict.fromkeys(str(host.address) for host in used))
+        raise Refusal(f"load.on: no Dask cluster over SSH on {names}: {type(error).__name__}: {error}") from error
+    with cluster:
+        client = Client(cluster, timeout=_CONNECT, set_as_default=False)
+        with suppress(TimeoutError):  # a worker says that it is there before it is; too few are refused below
+            client.wait_for_workers(shards, timeout=_CONNECT)
+        with _workers_of(client, cluster.scheduler_address, shards) as chosen:
+            yield chosen
+
+
+@contextmanager
+def _workers_of(client: Client, address: str, shards: int) -> Iterator[DaskGenerators]:
     # the client is closed before the pool is waited for: a question to a worker that is gone ends with its connection
     with ThreadPoolExecutor(4 * shards, "dask") as pool, client:
         known = {at: worker["host"] for at, worker in client.scheduler_info(n_workers=-1)["workers"].items()}
         if len(known) < shards:
             raise Refusal(
-                f"--dask {address}: {shards} processes need {shards} Dask workers of their own, {len(known)} there: "
-                "start more workers, or lower load.processes"
+                f"Dask at {address}: {shards} processes need {shards} Dask workers of their own, {len(known)} "
+                "there: start more workers, or lower load.processes"
             )
         chosen = spread(known, shards)
         _check_versions(client.run(remote.identity, workers=chosen, on_error="return"))
         yield DaskGenerators([Worker(client, at, pool) for at in chosen])
+
+
+def _ssh_options(host: Host) -> dict[str, Any]:
+    """Return what asyncssh is to connect with; it takes the rest from ~/.ssh, and always checks the host's key."""
+    given = {
+        "port": host.port if host.port != 22 else None,
+        "username": host.user,
+        "client_keys": str(host.identity_file) if host.identity_file else None,
+        "known_hosts": str(host.known_hosts) if host.known_hosts else None,
+        "tunnel": host.proxy_jump,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _tls_settings(security: Security) -> dict[str, Any]:
+    """Return the settings by which the remote processes, which inherit ours, use the same keys."""
+    keys = security.get_tls_config_for_role("scheduler")
+    settings = {"ca-file": keys["ca_file"]}
+    for role in ("scheduler", "worker", "client"):
+        settings |= {f"{role}.key": keys["key"], f"{role}.cert": keys["cert"]}
+    encrypted = {"distributed.comm.require-encryption": True}
+    return encrypted | {f"distributed.comm.tls.{name}": value for name, value in settings.items()}
 
 
 def spread(workers: Mapping[str, str], wanted: int) -> list[str]:

@@ -65,14 +65,20 @@ class LocalGenerators:
 
 @contextmanager
 def generators(load: PlannedLoad, hosts: Mapping[str, Host], dask: str | None = None) -> Iterator[Generators]:
-    """Open what makes a load: the workers of the Dask scheduler at `dask`, else this machine. Raises Refusal."""
-    del hosts
+    """Open what makes a load: workers of the Dask scheduler at `dask`, else the plan's senders, else this machine.
+
+    Raises Refusal.
+    """
     if load.processes > load.connections:
         raise Refusal(f"{load.processes} processes can't share {load.connections} connections; allow more")
-    if dask is None:
+    if dask is None and not load.senders:
         yield LocalGenerators(load.processes)
         return
-    from chaos.run.dask_load import dask_generators
-
-    with dask_generators(dask, load.processes) as there:
+    try:
+        from chaos.run import dask_load  # dear to import, and an extra
+    except ModuleNotFoundError as error:
+        raise Refusal(f"{error}: several machines need Dask; pip install 'chaos-gameday[distributed]'") from error
+    senders = [hosts[name] for name in load.senders]
+    opened = dask_load.workers_at(dask, load.processes) if dask else dask_load.workers_over_ssh(senders, load.processes)
+    with opened as there:
         yield there

@@ -20,7 +20,7 @@ LIVE, PLAN, LOG = "live.bin", "load.json", "load.log"
 
 def load_plan(folder: Path, load: PlannedLoad, start: int) -> LoadPlan:
     """Return what the load's process is to do, and where in a recording's folder it writes."""
-    settings = load.model_dump(exclude={"classes", "slo", "processes"})
+    settings = load.model_dump(exclude={"classes", "slo", "processes", "senders"})
     return LoadPlan(
         **settings,
         classes=tuple(RequestClass(name=c.name, weight=c.weight, body=c.body) for c in load.classes),

@@ -129,6 +129,13 @@ class Tls(Spec):
         return self
 
 
+class Senders(Spec):
+    """The machines that a load is sent from."""
+
+    group: Text
+    """The group of the inventory; each host needs chaos-gameday[distributed], in the Python its `python` names."""
+
+
 class Load(Spec):
     """What is sent, how often, and what counts as good."""
 
@@ -164,6 +171,8 @@ class Load(Spec):
     """The most connections open at once, over all processes."""
     processes: Count = 1
     """How many processes share the load, each with every n-th arrival and its share of the connections."""
+    on: Senders | None = None
+    """The machines that the processes run on, reached over SSH and joined by Dask; this one by default."""
 
     @field_validator("classes")
     @classmethod

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,10 +28,12 @@ from chaos.record.events import EventLog
 from chaos.record.recording import Recording
 from chaos.run.dask_load import spread
 from chaos.run.generators import Load, generators
+from chaos.spec.inventory import Host
 from probes.load import schedule_of
 from probes.plan import LoadPlan
 from tests.unit.probes.oracle_server import Oracle, running
 from tests.unit.run.shared_load import plan_of
+from tests.unit.targets.real_sshd import RealSshd
 
 AHEAD = 1000  # s that the clock of the second worker is ahead, by a time namespace: time_namespaces(7)
 OTHER_CLOCK = ("unshare", "--time", "--monotonic", str(AHEAD), "--fork", "--kill-child")
@@ -63,13 +67,8 @@ class Cluster:
 
     def stop(self) -> None:
         for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()  # unshare(1) leaves SIGTERM to its child
+            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +94,13 @@ def server() -> Iterator[Oracle]:
 
 
 @contextmanager
-def load_on(cluster: Cluster, folder: Path, plan: Plan) -> Iterator[Load]:
+def load_on(folder: Path, plan: Plan, address: str | None, hosts: Mapping[str, Host] | None = None) -> Iterator[Load]:
     """Start a load of a plan whose recording is in `folder`; write the events that a judge wants of a run."""
     clock = SystemClock()
     events = EventLog(folder / "events.jsonl", clock)
     (folder / "plan.json").write_text(plan.model_dump_json(), encoding="utf-8")
     try:
-        with generators(plan.load, {}, cluster.address) as crew:
+        with generators(plan.load, hosts or {}, address) as crew:
             start = clock.now() + int(crew.lead * NS)
             load = crew.start(folder, plan.load, start, events, clock)
             events.write("load.started", zero=start + NS)
@@ -124,7 +123,7 @@ def shard_plan(folder: Path, worker: int) -> LoadPlan:
 
 
 def test_workers_with_different_clocks_send_one_schedule(cluster: Cluster, server: Oracle, tmp_path: Path) -> None:
-    with load_on(cluster, tmp_path, plan_of(tmp_path, server.url("/ok"), 2)) as load:
+    with load_on(tmp_path, plan_of(tmp_path, server.url("/ok"), 2), cluster.address) as load:
         wait_until(lambda: (live := load.live()) is not None and live.ok.sum() > 30)  # heard while it goes on
         assert load.wait(30) == 0
     recording = Recording.open(tmp_path)
@@ -147,7 +146,8 @@ def test_a_worker_that_dies_is_a_shard_that_died_and_its_load_ends_with_it(
 ) -> None:
     victim = cluster.worker()
     cluster.wait_for(3)
-    with load_on(cluster, tmp_path, plan_of(tmp_path, server.url("/ok"), 3, rate=300, observe=60)) as load:
+    plan = plan_of(tmp_path, server.url("/ok"), 3, rate=300, observe=60)
+    with load_on(tmp_path, plan, cluster.address) as load:
         wait_until(lambda: (live := load.live()) is not None and live.ok.sum() > 100)
         victim.send_signal(signal.SIGKILL)
         victim.wait()
@@ -194,3 +194,60 @@ def test_no_scheduler_is_a_refusal(tmp_path: Path) -> None:
 def test_no_machine_has_two_shards_before_every_one_has_one() -> None:
     workers = {"tcp://a:1": "a", "tcp://a:2": "a", "tcp://a:3": "a", "tcp://b:1": "b"}
     assert spread(workers, 3) == ["tcp://a:1", "tcp://b:1", "tcp://a:2"]
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSshd]:
+    program = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    if program is None or os.geteuid():
+        pytest.skip("needs sshd and root")
+    server = RealSshd.start(program, tmp_path_factory.mktemp("sshd"))
+    yield server
+    server.stop()
+
+
+def sender(sshd: RealSshd, known_hosts: Path) -> Host:
+    return Host(
+        address="127.0.0.1", port=sshd.port, user=getpass.getuser(), identity_file=sshd.folder / "client_key",
+        known_hosts=known_hosts, python=sys.executable,
+    )  # fmt: skip
+
+
+def test_a_cluster_over_ssh_is_for_this_run_alone(sshd: RealSshd, server: Oracle, tmp_path: Path) -> None:
+    host = sender(sshd, sshd.known_hosts(tmp_path / "known_hosts"))
+    plan = plan_of(tmp_path, server.url("/ok"), 2)
+    plan = plan.model_copy(update={"load": plan.load.model_copy(update={"senders": ("g-1", "g-2")})})
+    with load_on(tmp_path, plan, None, {"g-1": host, "g-2": host}) as load:
+        assert load.wait(30) == 0
+        worker = Recording.open(tmp_path).named("load.clock")[0]["host"]
+        scheme, address, port = re.split("://|:", worker)
+        assert scheme == "tls"
+        with pytest.raises((ssl.SSLError, ConnectionError)):  # whoever has not the keys of this run
+            _knock(address, port)
+    recording = Recording.open(tmp_path)
+    whole = list(schedule_of(replace(shard_plan(tmp_path, 0), worker=0, workers=1)))
+    assert sorted(recording.samples.rows["scheduled"].tolist()) == [due for _, due, _ in whole]
+    assert set(recording.samples.rows["worker"].tolist()) == {0, 1}
+    wait_until(lambda: not _listens(address, port))  # the worker has ended with the run
+
+
+def _listens(address: str, port: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((address, int(port))) == 0
+
+
+def _knock(address: str, port: str) -> None:
+    anyone = ssl.create_default_context()
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((address, int(port)), 5) as raw, anyone.wrap_socket(raw) as connection:
+        assert connection.recv(1)
+
+
+def test_a_host_key_that_is_not_known_is_a_refusal(sshd: RealSshd, tmp_path: Path) -> None:
+    host = sender(sshd, sshd.known_hosts(tmp_path / "known_hosts", "other_key"))
+    load = plan_of(tmp_path, "http://127.0.0.1:1/", 1).load.model_copy(update={"senders": ("g-1",)})
+    with (
+        pytest.raises(Refusal, match=r"load.on: no Dask cluster over SSH on 127.0.0.1: .*[Hh]ost key"),
+        generators(load, {"g-1": host}),
+    ):
+        pass
