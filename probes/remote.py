@@ -33,9 +33,9 @@ _told: set[str] = set()
 
 def identity() -> str:
     """Return what must be the same on all machines: a digest of the sources of this package."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(probes.__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    digest, folder = hashlib.sha256(), Path(probes.__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

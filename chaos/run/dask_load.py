@@ -103,12 +103,16 @@ class DaskGenerators:
         self._clocks = [worker.clock() for worker in workers]
 
     def start(self, folder: Path, load: PlannedLoad, start: int, events: EventLog, clock: Clock) -> ShardedLoad:
-        """Hand out the tasks."""
+        """Hand out the tasks. Raises LoadFailed, with none of them left running, when a worker can't take its own."""
         plans = divide(folder, load_plan(folder, load, start), len(self._workers))
-        shards = [
-            RemoteShard(worker, reading, plan, events)
-            for worker, reading, plan in zip(self._workers, self._clocks, plans, strict=True)
-        ]
+        shards: list[RemoteShard] = []
+        for worker, reading, plan in zip(self._workers, self._clocks, plans, strict=True):
+            try:
+                shards.append(RemoteShard(worker, reading, plan, events))
+            except Exception as error:  # whatever Dask, the network or the other machine raises
+                for shard in shards:
+                    shard.stop()
+                raise LoadFailed(f"{worker.address} took no shard: {type(error).__name__}: {error}") from error
         return ShardedLoad(folder, plans, shards, events, clock)
 
 
@@ -149,7 +153,7 @@ class RemoteShard:
 
     def interrupt(self) -> None:
         """Tell it to end."""
-        if not self._why_dead():
+        if not self._is_lost():
             self._try(lambda: self._worker.ask(remote.interrupt, self._folder))
 
     def stop(self) -> int:
@@ -204,13 +208,14 @@ class RemoteShard:
         """Bring the copy of its counters up to date: all of them once, then those that still can change."""
         if not self._worker.is_there():
             raise LoadFailed("its Dask worker is gone")
-        header, *rest = self._watch([(0, _HEADER.size), *(self._recent() if self._reader else ())])
+        spans = [self._recent()] if self._reader else []
+        header, *rest = self._watch([(0, _HEADER.size), *spans])
         self._heard = time.monotonic()
         if len(header) < _HEADER.size:
             return
-        windows = _HEADER.unpack(header)[3]
-        spans = self._recent() if self._reader else list(_blocks(*bytes_of(0, windows)))
-        rest = rest or self._watch(spans)
+        if not spans:
+            spans = list(_blocks(*bytes_of(0, _HEADER.unpack(header)[3])))
+            rest = self._watch(spans)
         with (self._here / LIVE).open("r+b" if self._reader else "w+b") as file:
             for (offset, _), data in zip(spans, rest, strict=True):
                 file.seek(offset)
@@ -222,12 +227,12 @@ class RemoteShard:
     def _watch(self, spans: list[tuple[int, int]]) -> list[bytes]:
         return self._worker.ask(remote.watch, self._folder, LIVE, spans)
 
-    def _recent(self) -> list[tuple[int, int]]:
+    def _recent(self) -> tuple[int, int]:
         """Return where the windows stand that a request in flight, or one that ends now, is counted in."""
         plan = self._plan
         now = (time.monotonic_ns() - plan.start) // WINDOW
         first = now - int(2 * plan.drain_or_timeout) - 2
-        return [bytes_of(max(0, first), max(0, now) + 2)]
+        return bytes_of(max(0, first), max(0, now) + 2)
 
     def _fetch(self) -> None:
         for name in (SAMPLES, CHUNKS, STATISTICS, LOG):
@@ -304,7 +309,11 @@ def _workers_of(client: Client, address: str, shards: int) -> Iterator[DaskGener
             )
         chosen = spread(known, shards)
         _check_versions(client.run(remote.identity, workers=chosen, on_error="return"))
-        yield DaskGenerators([Worker(client, at, pool) for at in chosen])
+        try:
+            crew = DaskGenerators([Worker(client, at, pool) for at in chosen])
+        except Exception as error:  # whatever Dask, the network or the other machine raises
+            raise Refusal(f"Dask at {address}: a worker's clock can't be read: {error!r}") from error
+        yield crew
 
 
 def _ssh_options(host: Host) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from probes.load import schedule_of
 from probes.lost import lost
 from probes.merge import Part, merge, merge_chunks
 from probes.plan import LoadPlan
-from probes.samples import HEADER
+from probes.samples import HEADER, SampleFile
 
 
 class Shard(Protocol):
@@ -129,6 +129,7 @@ class ShardedLoad:
             if _is_begun(Path(plan.samples))
         ]
         if not parts:
+            SampleFile(self.folder / SAMPLES, [kind.name for kind in self.plans[0].classes]).close()
             return
         merge(parts, self.folder / SAMPLES)
         if self.plans[0].stream:

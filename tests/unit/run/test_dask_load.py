@@ -124,10 +124,11 @@ def shard_plan(folder: Path, worker: int) -> LoadPlan:
 
 def test_workers_with_different_clocks_send_one_schedule(cluster: Cluster, server: Oracle, tmp_path: Path) -> None:
     with load_on(tmp_path, plan_of(tmp_path, server.url("/ok"), 2), cluster.address) as load:
+        whole = list(schedule_of(replace(shard_plan(tmp_path, 0), worker=0, workers=1)))
         wait_until(lambda: (live := load.live()) is not None and live.ok.sum() > 30)  # heard while it goes on
         assert load.wait(30) == 0
+        wait_until(lambda: (live := load.live()) is not None and live.ok.sum() == live.completed.sum() == len(whole))
     recording = Recording.open(tmp_path)
-    whole = list(schedule_of(replace(shard_plan(tmp_path, 0), worker=0, workers=1)))
     rows = recording.samples.rows
     assert sorted(rows["scheduled"].tolist()) == [due for _, due, _ in whole], "on the controller's clock, to the ns"
     late = (rows["sent"] - rows["scheduled"]) / 1e9
