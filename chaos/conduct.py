@@ -35,11 +35,16 @@ class Conducted:
 
 @dataclass(frozen=True)
 class Conductor:
-    """Runs experiments against one inventory. `watch` opens a view of a run's progress for an experiment's name."""
+    """Runs experiments against one inventory. `watch` opens a view of a run's progress for an experiment's name.
+
+    `processes` is how many share the load, whatever the experiment says; `dask` the scheduler whose workers run them.
+    """
 
     inventory: Inventory
     out: Path
     watch: Callable[[str], AbstractContextManager[Any]]
+    processes: int | None = None
+    dask: str | None = None
 
     def trials(self, experiment: Experiment, source: str, trials: int | None = None) -> Iterator[Conducted]:
         """Run each trial and judge it. Stops after one that left something stuck or was interrupted."""
@@ -56,8 +61,10 @@ class Conductor:
         from chaos.run.runner import Runner
 
         plan = make_plan(experiment, self.inventory, trial)
+        if self.processes:
+            plan = plan.model_copy(update={"load": plan.load.model_copy(update={"processes": self.processes})})
         with self.watch(experiment.name) as watcher:
-            folder = Runner(plan, self.inventory.hosts, source, self.out, watcher).run()
+            folder = Runner(plan, self.inventory.hosts, source, self.out, watcher, dask=self.dask).run()
         return conclude(Recording.open(folder))
 
 

@@ -40,6 +40,11 @@ State = Literal["ready", "running", "ended"]
 _STATES: tuple[State, ...] = ("ready", "running", "ended")
 
 
+def bytes_of(first: int, last: int) -> tuple[int, int]:
+    """Return where in the file the windows [first, last) stand: an offset and a length. Before them is the header."""
+    return (_HEADER + _FIELDS * first) * _CELL, _FIELDS * (last - first) * _CELL
+
+
 class LiveWriter:
     """The load's side. `scheduled` counts the arrivals of each window; ends behind the last window count in it."""
 

@@ -72,7 +72,7 @@ class _Load:
         """Read the plan and open the files. Raises PlanError, and OSError for a file that can't be had."""
         plan = LoadPlan.read(path)
         _allow_files(plan.connections + _OTHER_FILES)
-        schedule, encoders = _schedule(plan), [encoder(plan, kind) for kind in plan.classes]
+        schedule, encoders = schedule_of(plan), [encoder(plan, kind) for kind in plan.classes]
         tls = tls_context(plan.ca, plan.certificate, plan.key) if Url.parse(plan.url).tls else None
         with ExitStack() as opened:
             samples = SampleFile(Path(plan.samples), [kind.name for kind in plan.classes], plan.worker)
@@ -116,7 +116,7 @@ def _watched(plan: LoadPlan, load: OpenLoop) -> Iterator[None]:
             monitor.write(Path(plan.statistics), "httpx" if plan.http2 else "wire", load.opened)
 
 
-def _schedule(plan: LoadPlan) -> Schedule:
+def schedule_of(plan: LoadPlan) -> Schedule:
     """Return what this process is to send. Raises PlanError for a trace that is wrong."""
     if plan.trace is not None:
         source: Arrivals = Replay.of(plan.trace, plan.fit, plan.rate, plan.duration, plan.seed)

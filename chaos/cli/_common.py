@@ -21,6 +21,12 @@ InventoryOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 RunsOption = Annotated[Path, typer.Option("--out", help="The folder of recordings.")]
+ProcessesOption = Annotated[
+    int | None, typer.Option(min=1, help="How many processes share the load.", show_default=False)
+]
+DaskOption = Annotated[
+    str | None, typer.Option("--dask", help="The Dask scheduler whose workers make the load, like tcp://HOST:8786.")
+]
 RUNS = Path("runs")
 
 

@@ -13,8 +13,10 @@ import typer
 
 from chaos.cli._common import (
     RUNS,
+    DaskOption,
     InventoryOption,
     JsonOption,
+    ProcessesOption,
     RunsOption,
     experiment_of,
     experiments_under,
@@ -52,6 +54,8 @@ def run(
     files: Annotated[list[Path], typer.Argument(help="Experiments, or folders of them; run one after the other.")],
     inventory: InventoryOption = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Repeat each so often, whatever it says itself.")] = None,
+    processes: ProcessesOption = None,
+    dask: DaskOption = None,
     out: RunsOption = RUNS,
     as_json: JsonOption = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show each action.")] = False,
@@ -64,7 +68,9 @@ def run(
     experiments = [(path, experiment_of(path)) for path in paths]  # all are read before the first one runs
     if verbose:
         show_actions()
-    conductor = Conductor(inventory_of(inventory), out, progress_on(sys.stderr if as_json else sys.stdout))
+    conductor = Conductor(
+        inventory_of(inventory), out, progress_on(sys.stderr if as_json else sys.stdout), processes, dask
+    )
     done: list[Conducted] = []
     for path, experiment in experiments:
         for trial in conductor.trials(experiment, path.read_text(encoding="utf-8"), trials):

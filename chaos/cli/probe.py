@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chaos.cli._common import RUNS, JsonOption, RunsOption, print_json
+from chaos.cli._common import RUNS, DaskOption, JsonOption, ProcessesOption, RunsOption, print_json
 from chaos.errors import InputError, Mistakes
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def probe(
     cert: Annotated[str | None, typer.Option(help="This client's certificate (PEM).")] = None,
     key: Annotated[str | None, typer.Option(help="Its key (PEM), where in another file.")] = None,
     seed: Annotated[int, typer.Option(help="Of the schedule.")] = 1,
+    processes: ProcessesOption = None,
+    dask: DaskOption = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Measure this machine's own ceiling and fluctuation, and keep them.")
     ] = False,
@@ -86,12 +88,13 @@ def probe(
         "tls": _given(ca=ca, certificate=cert, key=key) or None,
         "slo": _given(latency=slo, ttft=ttft, tpot=tpot) or None,
         "connections": connections,
+        "processes": processes,
     }
     plan = _plan(_experiment(_given(**load), for_, seed))
-    raise typer.Exit(_measure(plan, out, as_json))
+    raise typer.Exit(_measure(plan, out, as_json, dask))
 
 
-def _measure(plan: Plan, out: Path, as_json: bool) -> int:
+def _measure(plan: Plan, out: Path, as_json: bool, dask: str | None) -> int:
     """Run the load, show what came of it, and return the exit code."""
     from chaos.cli.operate import progress_on, show
     from chaos.conduct import conclude
@@ -100,7 +103,7 @@ def _measure(plan: Plan, out: Path, as_json: bool) -> int:
     from chaos.run.runner import Runner
 
     with progress_on(sys.stderr if as_json else sys.stdout)(plan.terms.name) as watcher:
-        folder = Runner(plan, {}, f"# gameday {plan.terms.name}\n", out, watcher).run()
+        folder = Runner(plan, {}, f"# gameday {plan.terms.name}\n", out, watcher, dask=dask).run()
     done = conclude(Recording.open(folder))
     if as_json:
         sys.stdout.write(verdict_json([done.verdict]))

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from chaos.clock import NS
 from chaos.judge.verdict import FaultLine
 from chaos.record.events import Event
 from chaos.record.recording import Recording
+from chaos.record.terms import Terms
 
 REPEAT = "repeat the run"
+CLOCK_SHARE = 0.10
+CLOCK = 0.005  # s
 
 
 def run_problems(recording: Recording) -> tuple[str, ...]:
     """Return what went wrong with the run as a whole and with its load process."""
-    return (*_end(recording), *_load(recording))
+    return (*_end(recording), *_load(recording), *_shards(recording), *_clocks(recording))
 
 
 def fault_problems(recording: Recording, lines: tuple[FaultLine, ...]) -> tuple[str, ...]:
@@ -73,6 +77,53 @@ def _load(recording: Recording) -> tuple[str, ...]:
         return (f"the load process was never seen to end: it may have died with rows unwritten; {REPEAT}",)
     status = ended[-1]["status"]
     return (f"the load process ended with status {status}, 0 is required: see its log, and {REPEAT}",) if status else ()
+
+
+def _shards(recording: Recording) -> Iterator[str]:
+    """Yield which arrivals went with each process that died over its share of the load."""
+    for e in recording.named("load.shard_lost"):
+        died = f"shard {e['worker'] + 1} of {e['workers']} on {e['host']} died after {_s(e['died'] - e['started'])}"
+        if not e["arrivals"]:
+            yield f"{died}: no arrival is lost; {REPEAT}"
+            continue
+        numbers = ", ".join(map(_grouped, e["numbers"]))
+        more = ", ..." if e["arrivals"] > len(e["numbers"]) else ""
+        yield (
+            f"{died}: {_grouped(e['arrivals'])} arrival(s) are lost, numbers {numbers}{more}, due between "
+            f"{_s(e['first'] - e['started'])} and {_s(e['last'] - e['started'])} of the load; {REPEAT}"
+        )
+
+
+def _clocks(recording: Recording) -> Iterator[str]:
+    """Yield each clock of a generator that is not known well enough to say when its requests were sent."""
+    measured = recording.named("load.clock")
+    limit = clock_limit_s(recording.terms)
+    for before in (e for e in measured if e["when"] == "before"):
+        after = [e for e in measured if e["when"] == "after" and e["worker"] == before["worker"]]
+        error = max(before["uncertainty_ns"], *(_drifted(before, e) for e in after), 0) / NS
+        if error > limit:
+            yield (
+                f"the clock of {before['host']} (shard {before['worker'] + 1}) is known to {error * 1e3:.3g} ms, at "
+                f"most {limit * 1e3:.3g} ms is allowed: use generators that are nearer, or whose clocks drift less"
+            )
+
+
+def clock_limit_s(terms: Terms) -> float:
+    """Return how well a generator's clock must be known, in s: 10 % of the smallest SLO, else 5 ms."""
+    return min((CLOCK_SHARE * slo for slo in (terms.slo_latency, terms.slo_ttft, terms.slo_tpot) if slo), default=CLOCK)
+
+
+def _drifted(before: Event, after: Event) -> int:
+    """Return by how many ns the clock may be off at the end, when it is taken to be what it was before."""
+    return int(abs(after["offset_ns"] - before["offset_ns"]) + after["uncertainty_ns"])
+
+
+def _s(ns: int) -> str:
+    return f"{ns / NS:.1f} s"
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
 
 
 def _fault(recording: Recording, line: FaultLine) -> Iterator[str]:

@@ -80,6 +80,8 @@ class PlannedLoad(Frozen):
     ca: str | None
     certificate: str | None
     key: str | None
+    processes: int = 1
+    senders: tuple[str, ...] = ()
 
 
 class PlannedProbe(Frozen):
@@ -203,6 +205,8 @@ def _load(experiment: Experiment, inventory: Inventory, trial: int) -> PlannedLo
         ca=load.tls.ca if load.tls else None,
         certificate=load.tls.certificate if load.tls else None,
         key=load.tls.key if load.tls else None,
+        processes=load.processes,
+        senders=inventory.groups[load.on.group] if load.on else (),
     )
 
 

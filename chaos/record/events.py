@@ -13,6 +13,9 @@
     fault.dose     fault, host, achieved, confirmed, why_not
     fault.cleared  fault, host, began (ns), reverted, by (controller | fuse)
     fault.stuck    fault, host, why, by_hand      host.drift       host, what (list of lines)
+    load.clock     worker, host, offset_ns (its clock less the controller's), uncertainty_ns, when (before | after)
+    load.shard_lost  worker (from 0), workers, host, status, started, died, arrivals (due and without a row: how many),
+                   numbers (of the first few), first, last (when they were due); times in ns
     note           text
 
 `fault.applied` and `fault.cleared` are stamped when the host acknowledged; `began` is when the command was sent.

@@ -16,12 +16,12 @@ from probes.profile import Step
 from probes.slo import Slo
 
 SAMPLES, CHUNKS, STATISTICS = "samples.bin", "chunks.bin", "generator.json"
-_LIVE, _PLAN, _LOG = "live.bin", "load.json", "load.log"
+LIVE, PLAN, LOG = "live.bin", "load.json", "load.log"
 
 
 def load_plan(folder: Path, load: PlannedLoad, start: int) -> LoadPlan:
     """Return what the load's process is to do, and where in a recording's folder it writes."""
-    settings = load.model_dump(exclude={"classes", "slo", "steps"})
+    settings = load.model_dump(exclude={"classes", "slo", "steps", "processes", "senders"})
     return LoadPlan(
         **settings,
         classes=tuple(RequestClass(**c.model_dump()) for c in load.classes),
@@ -29,7 +29,7 @@ def load_plan(folder: Path, load: PlannedLoad, start: int) -> LoadPlan:
         slo=Slo(**load.slo.model_dump()),
         start=start,
         samples=str(folder / SAMPLES),
-        live=str(folder / _LIVE),
+        live=str(folder / LIVE),
         chunks=str(folder / CHUNKS) if load.stream else None,
         statistics=str(folder / STATISTICS),
     )
@@ -42,16 +42,23 @@ class LoadProcess:
     folder: Path
     process: subprocess.Popen[bytes]
     _log: IO[bytes]
+    host: str = "localhost"
+    offset: int = 0
     _reader: LiveReader | None = field(default=None, init=False)
+    _told: bool = field(default=False, init=False)
 
     @classmethod
     def start(cls, folder: Path, load: PlannedLoad, start: int) -> LoadProcess:
         """Start the load, whose schedule begins at `start` (CLOCK_MONOTONIC ns)."""
-        plan = load_plan(folder, load, start)
-        plan.write(folder / _PLAN)
-        log = (folder / _LOG).open("wb")
+        return cls.launch(folder, load_plan(folder, load, start))
+
+    @classmethod
+    def launch(cls, folder: Path, plan: LoadPlan) -> LoadProcess:
+        """Start the load of a plan whose files are in `folder`."""
+        plan.write(folder / PLAN)
+        log = (folder / LOG).open("wb")
         # the pipe on its standard input is what ends it, should this process die
-        argv = [sys.executable, "-m", "probes.load", str(folder / _PLAN)]
+        argv = [sys.executable, "-m", "probes.load", str(folder / PLAN)]
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
         return cls(folder, process, log)
 
@@ -61,10 +68,16 @@ class LoadProcess:
             raise LoadFailed(f"the load process ended with {self.process.returncode}: {self._said()}")
         if self._reader is None:
             try:
-                self._reader = LiveReader(self.folder / _LIVE)
+                self._reader = LiveReader(self.folder / LIVE)
             except (OSError, ValueError):
                 return None
         return self._reader.read()
+
+    def interrupt(self) -> None:
+        """Tell the load to end, and don't wait for it. Once: a second signal would kill it while it writes its rows."""
+        if self.process.poll() is None and not self._told:
+            self.process.terminate()
+        self._told = True
 
     def wait(self, timeout: float) -> int | None:
         """Return the exit status once it has ended; None when it goes on after `timeout` s."""
@@ -75,16 +88,15 @@ class LoadProcess:
 
     def stop(self) -> int:
         """End the load: it records what is in flight, and stops. Return its exit status."""
-        if self.process.poll() is None:
-            self.process.terminate()
+        self.interrupt()
         if self.wait(15) is None:
             self.process.kill()
         status = self.process.wait()
         if self.process.stdin:
             self.process.stdin.close()
         self._log.close()
-        (self.folder / _LIVE).unlink(missing_ok=True)
+        (self.folder / LIVE).unlink(missing_ok=True)
         return status
 
     def _said(self) -> str:
-        return (self.folder / _LOG).read_text(encoding="utf-8", errors="replace").strip()[-1000:] or "it said nothing"
+        return (self.folder / LOG).read_text(encoding="utf-8", errors="replace").strip()[-1000:] or "it said nothing"

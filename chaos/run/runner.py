@@ -34,10 +34,10 @@ from chaos.run.calibration import refuse_unmeasurable, stored
 from chaos.run.connect import connected, controller, controller_home, side_by_side
 from chaos.run.fingerprint import drift, fingerprint
 from chaos.run.fuse import HOME
+from chaos.run.generators import Generators, Load, generators
 from chaos.run.health import HealthProcess
 from chaos.run.injector import Injection, Site
 from chaos.run.ledger import Ledger
-from chaos.run.load import LoadProcess
 from chaos.run.lock import HostLock, this_process
 from chaos.run.preflight import Finding, preflight
 from chaos.run.stop import Stop, signals
@@ -45,8 +45,7 @@ from chaos.spec.inventory import Host
 
 LEASE = 10.0  # s: how long a fault outlives the controller
 _LEAD = 4.0  # s before a fault is due, when its fuse is armed
-_START_UP = 2.0  # s between starting the load process and the first request...
-_COUNTING = 1e-7  # ...and s more for each of them, since the load counts its schedule through first
+_COUNTING = 1e-7  # s before the first request for each that follows: the load counts its schedule through first
 _READING = 1.0  # s before a fault is undone, when its dose is read
 _TICK = 0.25  # s between looks at the counters
 
@@ -81,6 +80,7 @@ class Runner:
     """One run of one plan. `source` is the experiment as given, `out` the folder of runs, `lease` in s.
 
     `calibration` is what is known of this machine's load generator.
+    `dask` is the address of the Dask scheduler whose workers are to make the load, in place of this machine.
     """
 
     plan: Plan
@@ -89,6 +89,7 @@ class Runner:
     out: Path
     watcher: Watcher
     lease: float = LEASE
+    dask: str | None = None
     clock: Clock = field(default_factory=SystemClock)
     calibration: Calibration | None = field(default_factory=stored)
 
@@ -99,11 +100,15 @@ class Runner:
         """
         refuse_unmeasurable(self.plan.terms, self.calibration)
         stop = Stop(self.clock)
-        with signals(stop, self.watcher.note), connected(self.hosts, (s.host for s in self.plan.steps)) as targets:
+        with (
+            signals(stop, self.watcher.note),
+            connected(self.hosts, (s.host for s in self.plan.steps)) as targets,
+            generators(self.plan.load, self.hosts, self.dask) as crew,
+        ):
             refuse(preflight(self.plan, targets))
             with self._locked(targets):
                 before = {name: fingerprint(target) for name, target in targets.items()}
-                trial = _Trial(self, targets, stop)
+                trial = _Trial(self, targets, stop, crew)
                 return trial.run(before)
 
     @contextmanager
@@ -133,8 +138,8 @@ def refuse(findings: list[Finding]) -> None:
 class _Trial:
     """The part of a run that leaves a recording."""
 
-    def __init__(self, runner: Runner, targets: Mapping[str, Target], stop: Stop) -> None:
-        self._plan, self._targets, self._stop = runner.plan, targets, stop
+    def __init__(self, runner: Runner, targets: Mapping[str, Target], stop: Stop, crew: Generators) -> None:
+        self._plan, self._targets, self._stop, self._crew = runner.plan, targets, stop, crew
         self._watcher, self._clock, self._lease = runner.watcher, runner.clock, runner.lease
         self.folder = new_folder(runner.out, runner.plan.terms.name, runner.clock.utc())
         self._events = EventLog(self.folder / "events.jsonl", runner.clock)
@@ -161,7 +166,8 @@ class _Trial:
         return self.folder
 
     def _under_load(self) -> None:
-        start = self._clock.now() + int((_START_UP + _COUNTING * self._plan.terms.rate * self._plan.load.duration) * NS)
+        counting = _COUNTING * self._plan.terms.rate * self._plan.load.duration
+        start = self._clock.now() + int((self._crew.lead + counting) * NS)
         health = HealthProcess.start(self.folder, self._plan.probes, start, self._plan.load.duration)
         try:
             self._beside(health, start)
@@ -172,7 +178,7 @@ class _Trial:
         """Run the load and the faults, with the health probes beside."""
         terms = self._plan.terms
         zero = start + int((terms.warmup + terms.baseline) * NS)
-        load = LoadProcess.start(self.folder, self._plan.load, start)
+        load = self._crew.start(self.folder, self._plan.load, start, self._events, self._clock)
         self._events.write("load.started", zero=zero)
         threads = [threading.Thread(target=self._carry_out, args=(*work, zero), name=work[0].id) for work in self._work]
         try:
@@ -187,7 +193,7 @@ class _Trial:
                 thread.join()
             self._end(load)
 
-    def _end(self, load: LoadProcess) -> None:
+    def _end(self, load: Load) -> None:
         """Let the last answers come in, unless the run was stopped; then note how the load ended."""
         status = None if self._stop.is_set() else load.wait(self._plan.load.timeout + 15)
         stopped = load.stop()
@@ -238,7 +244,7 @@ class _Trial:
     def _show(self, step: Step, state: str) -> None:
         self._hosts[step.host] = state
 
-    def _watch(self, load: LoadProcess, health: HealthProcess, start: int) -> None:
+    def _watch(self, load: Load, health: HealthProcess, start: int) -> None:
         """Tell the watcher how it goes and guard the abort conditions, to the end of the observation or a stop."""
         guard = AbortGuard(self._plan.abort, self._plan.load.slo.latency)
         ahead = self._phases(start)
@@ -258,7 +264,7 @@ class _Trial:
         except LoadFailed as error:
             self._stop.set("failed", str(error))
 
-    def _look(self, load: LoadProcess, guard: AbortGuard, start: int, now: int) -> None:
+    def _look(self, load: Load, guard: AbortGuard, start: int, now: int) -> None:
         try:
             live = load.live()
         except LoadFailed as error:

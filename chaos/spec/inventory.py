@@ -150,6 +150,8 @@ class Defaults(Spec):
     """How to be root there."""
     password_env: EnvironmentName | None = None
     """The environment variable that holds the password for sudo."""
+    python: Text = "python3"
+    """The Python there that has chaos-gameday[distributed], for a host that loads are sent from."""
     interface: Annotated[Text, _matching(_INTERFACE, "name of an interface")] | None = None
     """The interface that network faults act on."""
 

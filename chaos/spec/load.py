@@ -126,6 +126,13 @@ class Tls(Spec):
         return self
 
 
+class Senders(Spec):
+    """The machines that a load is sent from."""
+
+    group: Text
+    """The group of the inventory; each host needs chaos-gameday[distributed], in the Python its `python` names."""
+
+
 class Load(Spec):
     """What is sent, how often, and what counts as good."""
 
@@ -160,7 +167,11 @@ class Load(Spec):
     slo: Slo | None = None
     """When an answer is good; without it every answer of status 2xx or 3xx is."""
     connections: Count = 2048
-    """The most connections open at once."""
+    """The most connections open at once, over all processes."""
+    processes: Count = 1
+    """How many processes share the load, each with every n-th arrival and its share of the connections."""
+    on: Senders | None = None
+    """The machines that the processes run on, reached over SSH and joined by Dask; this one by default."""
 
     @field_validator("classes")
     @classmethod
@@ -180,6 +191,12 @@ class Load(Spec):
         if (slo.ttft or slo.tpot) and not info.data.get("stream"):
             raise ValueError("ttft and tpot are of streamed answers; add stream: true to the load")
         return slo
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> Self:
+        if self.processes > self.connections:
+            raise ValueError(f"{self.processes} processes can't share {self.connections} connections; allow more")
+        return self
 
     @model_validator(mode="after")
     def _means_its_body(self) -> Self:

@@ -13,7 +13,7 @@ from chaos.contracts import Fault, PowerState
 from chaos.errors import ChaosError, InventoryError, SpecError
 from chaos.spec.experiment import Experiment, FaultStep
 from chaos.spec.inventory import Inventory
-from chaos.spec.load import check_url, fill, placeholders
+from chaos.spec.load import Senders, check_url, fill, placeholders
 from chaos.spec.places import Mistake, Path
 from chaos.spec.probes import GivenProbe, mistakes_of
 from chaos.spec.selection import On
@@ -24,7 +24,7 @@ Complaint = tuple[Path, str]
 
 def check_references(experiment: Experiment, inventory: Inventory) -> None:
     """Return when the inventory has all that the experiment names. Raises SpecError with every mistake."""
-    complaints = list(_of_url(experiment.load.url, inventory))
+    complaints = [*_of_url(experiment.load.url, inventory), *_of_senders(experiment.load.on, inventory)]
     for index, probe in enumerate(experiment.probes):
         complaints += [(("probes", index, *path), text) for path, text in _of_probe(probe, inventory)]
     for index, step in enumerate(experiment.faults):
@@ -67,6 +67,18 @@ def _of_probe(probe: GivenProbe, inventory: Inventory) -> Iterator[Complaint]:
             yield from mistakes_of(probe, inventory.url_of)
         except InventoryError as error:
             yield (), str(error)
+
+
+def _of_senders(on: Senders | None, inventory: Inventory) -> Iterator[Complaint]:
+    if on is None:
+        return
+    at = ("load", "on", "group")
+    if on.group not in inventory.groups:
+        yield at, f"{on.group!r} is no group{_there_are(on.group, inventory)}"
+        return
+    for name in inventory.groups[on.group]:
+        if inventory.hosts[name].connection != "ssh":
+            yield at, f"{name} has connection {inventory.hosts[name].connection}; a load is sent from hosts over ssh"
 
 
 def _of_step(step: FaultStep, inventory: Inventory) -> Iterator[Complaint]:
