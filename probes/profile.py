@@ -58,8 +58,10 @@ class Profile:
 
         Within a step, mass = first t + slope t^2 / 2; this form of its root loses no digits where the slope is small.
         """
-        if self._even:
-            return np.asarray(mass / self._first[0])
+        with np.errstate(over="ignore"):  # at a rate next to none a time may be beyond every number: infinite
+            return np.asarray(mass / self._first[0]) if self._even else self._within_steps(mass)
+
+    def _within_steps(self, mass: Floats) -> Floats:
         step = np.searchsorted(self._area, mass, side="right") - 1
         rest, first = mass - self._area[step], self._first[step]
         twice_mean = first + np.sqrt(np.maximum(first * first + 2 * self._slope[step] * rest, 0.0))
