@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.unit.probes import oracle_server
+from tests.unit.probes.behaviours import OK
 from tests.unit.probes.oracle_server import Oracle
 from tests.unit.probes.running_load import run
 
@@ -64,7 +65,7 @@ def test_stamps_follow_each_other_and_bytes_count_the_whole_answer(oracle: Oracl
     assert (rows["scheduled"] <= rows["sent"]).all()
     assert (rows["sent"] < rows["first"]).all()
     assert (rows["end"] - rows["first"] > 15_000_000).all()  # five packets, 5 ms apart
-    assert set(rows["bytes"].tolist()) == {len(oracle_server.OK)}
+    assert set(rows["bytes"].tolist()) == {len(OK)}
 
 
 def test_a_head_request_ends_with_the_head(oracle: Oracle, tmp_path: Path) -> None:
