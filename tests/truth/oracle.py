@@ -87,8 +87,19 @@ class Oracle:
         await self._sleep_until(self._due(seq, received))
         if client.writer.is_closing():
             return False
-        self.journal.append(Entry(seq, received, monotonic_ns(), fate))
-        return await client.behave(fate)
+        self.journal.append(entry := Entry(seq, received, monotonic_ns(), fate, []))
+        return await (self._stream(client, entry) if fate == "/stream" else client.behave(fate))
+
+    async def _stream(self, client: Client, entry: Entry) -> bool:
+        """Send the pieces as bytes: one may end within a line or a character."""
+        await client.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for wait, text in self._script.pieces:
+            await asyncio.sleep(wait)
+            data = text.encode("latin-1")
+            entry.pieces.append(monotonic_ns())
+            await client.send(b"%x\r\n%b\r\n" % (len(data), data))
+        await client.send(b"0\r\n\r\n")
+        return True
 
     def _fate(self, seq: int, now: int) -> str:
         for outage in self._script.outages:

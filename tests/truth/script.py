@@ -29,6 +29,7 @@ class Script:
     rate     tokens a second of a bucket that holds `burst`; without a token the answer is 429; None for no limit
     stalls   (begin, end): what would be answered in between is answered at the end
     outages  see Outage
+    pieces   what "/stream" sends as an event stream: (s since the piece before, text), each piece a chunk of its own
     """
 
     start: int
@@ -38,6 +39,7 @@ class Script:
     burst: float = 0.0
     stalls: Sequence[tuple[float, float]] = ()
     outages: Sequence[Outage] = ()
+    pieces: Sequence[tuple[float, str]] = ()
 
     def dumps(self) -> str:
         return json.dumps(asdict(self))
@@ -49,9 +51,11 @@ class Script:
 
 
 class Entry(NamedTuple):
-    """One request as the oracle saw it. `answered` is just before the first byte of the answer; both in ns."""
+    """One request as the oracle saw it. `answered` is just before the first byte of the answer; all times in ns."""
 
     seq: int
     received: int
     answered: int
     fate: str
+    pieces: list[int]
+    """When each piece of a stream was about to be sent."""
