@@ -183,14 +183,17 @@ def test_a_stall_shows_in_the_percentiles_and_not_in_the_number_of_samples(
     assert Counter(found.errors) == {"ok": 650}
     scheduled = (found.rows["scheduled"] - found.outcome.plan.start) / NS
     stalled = (scheduled >= STALL[0]) & (scheduled < STALL[1])
-    scripted_latency = np.where(stalled, STALL[1] - scheduled, 0.0)
+    least = np.where(stalled, STALL[1] - scheduled, 0.0)  # what the script alone makes of it, with no work to do
+    truth = (found.journaled("answered") - found.rows["scheduled"]) / NS
     latency = (found.rows["end"] - found.rows["scheduled"]) / NS
-    assert float(np.quantile(latency, 0.99)) == pytest.approx(float(np.quantile(scripted_latency, 0.99)), rel=0.01)
-    assert latency.max() == pytest.approx(5.0, rel=0.02)
+    assert (latency >= least).all()
+    for said, true, script in zip(quantiles(latency), quantiles(truth), quantiles(least), strict=True):
+        assert said == pytest.approx(true, rel=0.01)
+        assert said == pytest.approx(script, rel=0.1)
     waited = (found.rows["sent"] - found.rows["scheduled"]) / NS
     late = int((waited > 0.5).sum())
     # of the 500 that the stall met, those that found a connection were sent in time, and the rest after it
-    assert late == 0 if connections > 500 else late == pytest.approx(442, abs=10)
+    assert late == 0 if connections > 500 else 430 <= late <= 550
 
 
 @pytest.mark.parametrize("how", ["reset", "503", "refuse"])
