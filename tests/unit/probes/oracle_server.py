@@ -1,49 +1,20 @@
 """A server whose every answer is scripted, so that a measurement can be held against what really happened.
 
-It runs in a thread with sockets of its own; the path of a request names the behaviour. Answers are written as bytes,
-not by a library, so that they can be wrong in exactly one way.
+It runs in a thread with sockets of its own; the path of a request names the behaviour. Where times must be true to a
+millisecond, the thread's share of this interpreter is not enough: see tests/truth/oracle.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-import struct
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-ANSWERS = {
-    "/ok": OK,
-    "/500": b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n",
-    "/chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
-    "/interim": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK,
-    "/too-long": OK + b"and more",
-    "/head-only": b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n",
-    "/malformed": b"220 mail.example ESMTP\r\n",
-}
-
-
-@dataclass
-class Client:
-    """One connection as the server sees it."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
-
-    def reset(self) -> None:
-        """Close with RST: a linger time of 0 (socket(7))."""
-        raw: socket.socket = self.writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
+from tests.unit.probes.behaviours import Client
 
 
 @dataclass
@@ -71,100 +42,13 @@ class Oracle:
 
     async def _exchange(self, client: Client) -> bool:
         """Answer one request; return whether the connection goes on."""
-        head = await client.reader.readuntil(b"\r\n\r\n")
-        length = next((int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length:")), 0)
-        self.requests.append(head + await client.reader.readexactly(length))
+        head, body = await client.next_request()
+        self.requests.append(head + body)
         path = head.split(b" ", 2)[1].decode()
-        if path in ANSWERS:
-            await client.send(ANSWERS[path])
-            return True
-        return await BEHAVIOURS[path](self, client)
-
-
-async def _slow(_: Oracle, client: Client) -> bool:
-    await asyncio.sleep(0.05)
-    await client.send(OK)
-    return True
-
-
-async def _stall(oracle: Oracle, client: Client) -> bool:
-    await asyncio.sleep(max(0.0, oracle.gate - time.monotonic()))
-    await client.send(OK)
-    return True
-
-
-async def _never(_: Oracle, client: Client) -> bool:
-    await client.reader.read()  # until the client goes
-    return False
-
-
-async def _reset(_: Oracle, client: Client) -> bool:
-    client.reset()
-    return False
-
-
-async def _close(_: Oracle, _client: Client) -> bool:
-    return False
-
-
-async def _answer_then_close(_: Oracle, client: Client) -> bool:
-    await client.send(OK)
-    return False
-
-
-async def _too_short(_: Oracle, client: Client) -> bool:
-    await client.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
-    return False
-
-
-async def _until_eof(_: Oracle, client: Client) -> bool:
-    await client.send(b"HTTP/1.1 200 OK\r\n\r\nas long as it lasts")
-    return False
-
-
-async def _half_close(_: Oracle, client: Client) -> bool:
-    """Send FIN in the middle of an answer and go on reading."""
-    await client.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
-    client.writer.write_eof()
-    await client.reader.read()
-    return False
-
-
-async def _drip(_: Oracle, client: Client) -> bool:
-    """Send an answer in many packets, 5 ms apart."""
-    for index in range(0, len(OK), 8):
-        await client.send(OK[index : index + 8])
-        await asyncio.sleep(0.005)
-    return True
-
-
-async def _begin_then_wait(_: Oracle, client: Client) -> bool:
-    await client.send(OK[:10])
-    await asyncio.sleep(0.15)
-    await client.send(OK[10:])
-    return True
-
-
-async def _endless(_: Oracle, client: Client) -> bool:
-    await client.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    while True:
-        await client.send(b"1000\r\n%b\r\n" % bytes(4096))
-
-
-BEHAVIOURS: dict[str, Callable[[Oracle, Client], Awaitable[bool]]] = {
-    "/slow": _slow,
-    "/stall": _stall,
-    "/never": _never,
-    "/reset": _reset,
-    "/close": _close,
-    "/answer-then-close": _answer_then_close,
-    "/too-short": _too_short,
-    "/until-eof": _until_eof,
-    "/half-close": _half_close,
-    "/drip": _drip,
-    "/begin-then-wait": _begin_then_wait,
-    "/endless": _endless,
-}
+        if path == "/stall":
+            await asyncio.sleep(max(0.0, self.gate - time.monotonic()))
+            path = "/ok"
+        return await client.behave(path)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.unit.probes import oracle_server
+from tests.unit.probes.behaviours import OK
 from tests.unit.probes.oracle_server import Oracle
 from tests.unit.probes.running_load import run
 
@@ -57,7 +58,7 @@ def test_stamps_follow_each_other_and_bytes_count_the_whole_answer(oracle: Oracl
     assert (rows["scheduled"] <= rows["sent"]).all()
     assert (rows["sent"] < rows["first"]).all()
     assert (rows["end"] - rows["first"] > 15_000_000).all()  # five packets, 5 ms apart
-    assert set(rows["bytes"].tolist()) == {len(oracle_server.OK)}
+    assert set(rows["bytes"].tolist()) == {len(OK)}
 
 
 def test_a_head_request_ends_with_the_head(oracle: Oracle, tmp_path: Path) -> None:
@@ -176,4 +177,4 @@ def test_an_answer_larger_than_the_limit_is_cut_off(oracle: Oracle, tmp_path: Pa
 
 
 def test_an_answer_of_just_the_limit_is_taken(oracle: Oracle, tmp_path: Path) -> None:
-    assert run(tmp_path, oracle.url("/ok"), response_limit=len(oracle_server.OK)).errors == {"ok": 10}
+    assert run(tmp_path, oracle.url("/ok"), response_limit=len(OK)).errors == {"ok": 10}
