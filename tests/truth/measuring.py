@@ -20,6 +20,9 @@ from tests.truth.script import Entry, Script
 from tests.unit.probes.running_load import Outcome, read
 
 NS = 1_000_000_000
+ATTEMPTS = 5
+STARVED = 0.002
+"""s: a p99 of the send delay above this is the machine's doing, at rates this low."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -57,10 +60,17 @@ class Measured:
         return np.asarray((rows["error"] == 0) & (rows["status"] == 200))
 
     @property
+    def starved(self) -> bool:
+        """Whether this machine had no time for the load: it sent late though a connection was free."""
+        rows = self.rows[self.rows["sent"] > 0]
+        waits = (rows["sent"] - rows["scheduled"]) / NS
+        return self.outcome.plan.connections >= len(self.rows) and float(np.quantile(waits, 0.99)) > STARVED
+
+    @property
     def truly_served(self) -> NDArray[np.bool_]:
         """Return which requests the oracle answered with success."""
         fates = [self.journal[seq].fate if seq in self.journal else "" for seq in range(len(self.rows))]
-        return np.array([fate == "/ok" for fate in fates])
+        return np.array([fate in ("/ok", "/stream") for fate in fates])
 
     def journaled(self, name: str) -> NDArray[np.int64]:
         """Return a column of the journal in the order of `rows`, 0 where a request never arrived."""
@@ -107,19 +117,32 @@ class _Pair:
 
 
 def measure(scenarios: Callable[[int], Mapping[str, Scenario]], folder: Path) -> dict[str, Measured]:
-    """Run all of them at once, from a start (ns) by which every load is ready; a busy machine is given more time."""
-    for lead in (4, 8, 16, 32):
-        start = time.monotonic_ns() + lead * NS
-        with ExitStack() as stack:
-            (run := folder / str(lead)).mkdir()
-            pairs = {name: _Pair(scenario, run / name, stack) for name, scenario in scenarios(start).items()}
-            for pair in pairs.values():
-                pair.load()
-            if all(pair.ready_before(start - NS // 2) for pair in pairs.values()):
-                return {name: pair.finish() for name, pair in pairs.items()}
-            for pair in pairs.values():
-                pair.stop()
-    raise AssertionError("the loads were not ready within 32 s")
+    """Run all of them at once, from a start (ns) by which every load is ready.
+
+    A machine that had no time for them measures itself: then all are measured again, as often as ATTEMPTS.
+    """
+    for attempt in range(ATTEMPTS):
+        (run := folder / str(attempt)).mkdir()
+        measured = _measure_once(scenarios, run, lead=min(4 * 2**attempt, 16))
+        if measured and not any(found.starved for found in measured.values()):
+            return measured
+    raise AssertionError(f"the machine had no time for the loads, {ATTEMPTS} times: end what else runs on it")
+
+
+def _measure_once(
+    scenarios: Callable[[int], Mapping[str, Scenario]], folder: Path, lead: int
+) -> dict[str, Measured] | None:
+    """Return what was measured, from `lead` s on; None where a load was not ready by then."""
+    start = time.monotonic_ns() + lead * NS
+    with ExitStack() as stack:
+        pairs = {name: _Pair(scenario, folder / name, stack) for name, scenario in scenarios(start).items()}
+        for pair in pairs.values():
+            pair.load()
+        if all(pair.ready_before(start - NS // 2) for pair in pairs.values()):
+            return {name: pair.finish() for name, pair in pairs.items()}
+        for pair in pairs.values():
+            pair.stop()
+    return None
 
 
 def _start(*module: str) -> subprocess.Popen[str]:

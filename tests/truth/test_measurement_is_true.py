@@ -21,7 +21,7 @@ from chaos.judge.baseline import survey
 from chaos.judge.incidents import Incident, watch
 from chaos.judge.series import series_of
 from chaos.record.recording import Recording
-from tests.truth.measuring import Measured, Scenario, measure
+from tests.truth.measuring import Measured, Scenario
 from tests.truth.script import Outage, Script
 from tests.unit.judge import scripted
 
@@ -76,11 +76,6 @@ def scenarios(start: int) -> dict[str, Scenario]:
     return found
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
-    return measure(scenarios, tmp_path_factory.mktemp("truth"))
-
-
 def recording(found: Measured, script: scripted.Script, folder: Path) -> Recording:
     """Write the folder that a run of this load would have left."""
     (folder / "plan.json").write_text(json.dumps({"terms": scripted.terms(script)}))
@@ -99,6 +94,7 @@ def test_every_arrival_has_its_row_and_none_is_sent_twice(measured: dict[str, Me
         plan = found.outcome.plan
         assert (name, found.outcome.status, found.strays) == (name, 0, 0)
         scheduled = (found.rows["scheduled"] - plan.start) / NS
+        assert plan.rate is not None
         assert len(scheduled) == pytest.approx(
             plan.rate * plan.duration, rel=0.005 if plan.process == "constant" else 0.2
         )

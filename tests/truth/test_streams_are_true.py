@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.truth.measuring import Scenario, measure
+from tests.truth.measuring import Measured, Scenario
 from tests.truth.script import Script
 
 REQUESTS = 40
@@ -60,31 +60,31 @@ STREAMS: dict[str, tuple[Sequence[tuple[float, str]], list[int], int]] = {
 """Pieces; which of them complete an event with tokens; how many tokens there are."""
 
 
-def test_tokens_and_their_times(tmp_path: Path) -> None:
+def scenarios(start: int, folder: Path) -> dict[str, Scenario]:
     load = {"rate": 20.0, "duration": REQUESTS / 20, "stream": True}
+    return {
+        name: Scenario(
+            Script(start=start, fates=["/stream"], pieces=pieces), load | {"chunks": str(folder / f"{start}-{index}")}
+        )
+        for index, (name, (pieces, _, _)) in enumerate(STREAMS.items())
+    }
 
-    def scenarios(start: int) -> dict[str, Scenario]:
-        return {
-            name: Scenario(
-                Script(start=start, fates=["/stream"], pieces=pieces),
-                load | {"chunks": str(tmp_path / f"{start}-{index}")},
-            )
-            for index, (name, (pieces, _, _)) in enumerate(STREAMS.items())
-        }
 
-    for name, found in measure(scenarios, tmp_path).items():
-        _, carrying, tokens = STREAMS[name]
-        rows = found.rows
-        assert (name, found.errors) == (name, ["ok"] * REQUESTS)
-        assert (name, set(rows["tokens"].tolist())) == (name, {tokens})
-        assert (name, set(rows["chunks"].tolist())) == (name, {len(carrying)})
-        sent = np.array([[found.journal[seq].pieces[piece] for piece in carrying] for seq in range(REQUESTS)])
-        behind = (rows["first_token"] - sent[:, 0]) / 1e9
-        assert (behind > 0).all(), name
-        assert np.median(behind) == pytest.approx(0, abs=0.001), name
-        received = np.fromfile(str(found.outcome.plan.chunks), np.int64, offset=4096)
-        assert len(received) == REQUESTS * len(carrying)
-        in_order = found.outcome.rows["scheduled"].argsort().argsort()  # row k of the file is this request
-        behind_each = received.reshape(REQUESTS, -1) - sent[in_order]
-        assert (behind_each > 0).all(), name
-        assert np.median(behind_each) < 1e6, name
+@pytest.mark.parametrize("name", STREAMS)
+def test_tokens_and_their_times(measured: dict[str, Measured], name: str) -> None:
+    _, carrying, tokens = STREAMS[name]
+    found = measured[name]
+    rows = found.rows
+    assert found.errors == ["ok"] * REQUESTS
+    assert set(rows["tokens"].tolist()) == {tokens}
+    assert set(rows["chunks"].tolist()) == {len(carrying)}
+    sent = np.array([[found.journal[seq].pieces[piece] for piece in carrying] for seq in range(REQUESTS)])
+    behind = (rows["first_token"] - sent[:, 0]) / 1e9
+    assert (behind > 0).all()
+    assert np.median(behind) == pytest.approx(0, abs=0.001)
+    received = np.fromfile(str(found.outcome.plan.chunks), np.int64, offset=4096)
+    assert len(received) == REQUESTS * len(carrying)
+    in_order = found.outcome.rows["scheduled"].argsort().argsort()  # row k of the file is this request
+    behind_each = received.reshape(REQUESTS, -1) - sent[in_order]
+    assert (behind_each > 0).all()
+    assert np.median(behind_each) < 1e6
