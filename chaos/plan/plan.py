@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from chaos.plan.draw import draw_hosts, draw_seed
+from chaos.plan.existing import PlannedLocust, PlannedTraffic, existing_terms, plan_existing
 from chaos.plan.reach import BlastRadius, blast_radius, check_reach
 from chaos.plan.step import Step
 from chaos.record.terms import Frozen, Terms
@@ -72,7 +73,7 @@ class Plan(Frozen):
 
     trial: int
     terms: Terms
-    load: PlannedLoad
+    load: PlannedLoad | PlannedLocust | PlannedTraffic
     steps: tuple[Step, ...]
     abort: tuple[AbortCondition, ...]
     reach: BlastRadius
@@ -110,18 +111,11 @@ def _plan(experiment: Experiment, inventory: Inventory, index: int, step: FaultS
 
 
 def _terms(experiment: Experiment) -> Terms:
-    load, timeline, slo = experiment.load, experiment.timeline, _slo(experiment.load)
+    load, timeline = experiment.load, experiment.timeline
     return Terms(
         name=experiment.name,
         hypothesis=experiment.hypothesis,
-        rate=load.arrivals.rate,
-        process=load.arrivals.process,
-        burstiness=load.arrivals.burstiness,
-        classes=tuple(c.name for c in load.classes),
-        slo_latency=slo.latency,
-        slo_ttft=slo.ttft,
-        slo_tpot=slo.tpot,
-        stream=load.stream,
+        **(_load_terms(load) if isinstance(load, Load) else existing_terms(load)),
         warmup=timeline.warmup,
         baseline=timeline.baseline,
         observe=timeline.observe,
@@ -129,8 +123,26 @@ def _terms(experiment: Experiment) -> Terms:
     )
 
 
-def _load(experiment: Experiment, inventory: Inventory, trial: int) -> PlannedLoad:
+def _load_terms(load: Load) -> dict[str, Any]:
+    slo = _slo(load)
+    return {
+        "rate": load.arrivals.rate,
+        "process": load.arrivals.process,
+        "burstiness": load.arrivals.burstiness,
+        "classes": tuple(c.name for c in load.classes),
+        "slo_latency": slo.latency,
+        "slo_ttft": slo.ttft,
+        "slo_tpot": slo.tpot,
+        "stream": load.stream,
+    }
+
+
+def _load(
+    experiment: Experiment, inventory: Inventory, trial: int
+) -> PlannedLoad | PlannedLocust | PlannedTraffic:
     load, timeline = experiment.load, experiment.timeline
+    if not isinstance(load, Load):
+        return plan_existing(load, timeline, inventory)
     return PlannedLoad(
         url=fill(load.url, {name: inventory.url_of(name) for name in placeholders(load.url)}),
         method=load.method,

@@ -53,19 +53,24 @@ class Budget(Frozen):
 class Terms(Frozen):
     """The load that was intended, the timeline, and the limits. Times in s, rates in 1/s.
 
+    `process` says when requests come: an open loop's arrivals, "closed" (each user sends when it has its answer) or
+    "watched" (traffic that is there already). Of those two no rate is intended, and `rate` is 0.
+
     `zero` of every figure is the end of the baseline: warm-up runs from -(warmup + baseline), observation to `observe`.
     """
 
     name: str
     hypothesis: str = ""
-    rate: float
-    process: Literal["constant", "poisson", "gamma"] = "poisson"
+    rate: float = 0.0
+    process: Literal["constant", "poisson", "gamma", "closed", "watched"] = "poisson"
     burstiness: float = 1.0
     classes: tuple[str, ...] = ("default",)
     slo_latency: float | None = None
     slo_ttft: float | None = None
     slo_tpot: float | None = None
     stream: bool = False
+    offered_known: bool = True
+    """Whether the requests that failed are counted too; of watched traffic only where a query was given for it."""
     warmup: float
     baseline: float
     observe: float
@@ -73,6 +78,14 @@ class Terms(Frozen):
     budgets: tuple[Budget, ...] = ()
 
     @property
-    def arrival_dispersion(self) -> float:
-        """F0, the variance-to-mean ratio that the arrivals alone put into a count: 1 Poisson, 0 paced, 1/b gamma."""
-        return {"constant": 0.0, "poisson": 1.0, "gamma": 1.0 / self.burstiness}[self.process]
+    def is_open_loop(self) -> bool:
+        """Whether requests were due at moments fixed beforehand, whatever the answers did."""
+        return self.process not in ("closed", "watched")
+
+    @property
+    def arrival_dispersion(self) -> float | None:
+        """F0, the variance-to-mean ratio that the arrivals alone put into a count: 1 Poisson, 0 paced, 1/b gamma.
+
+        None where it does not follow from the process and has to be measured: `judge.dispersion`.
+        """
+        return {"constant": 0.0, "poisson": 1.0, "gamma": 1.0 / self.burstiness}.get(self.process)

@@ -23,7 +23,9 @@ from chaos.record.terms import Budget
 from chaos.spec.abort import Abort
 from chaos.spec.budgets import Budgets, given
 from chaos.spec.fields import Count, Delay, PositiveDuration, Spec, Text, Whole
-from chaos.spec.load import Load
+from chaos.spec.load_locust import Locust
+from chaos.spec.load_prometheus import Traffic
+from chaos.spec.loads import AnyLoad
 from chaos.spec.places import Document, Path
 from chaos.spec.selection import Selection
 from chaos.spec.sheet import Sheet, found
@@ -89,8 +91,8 @@ class Experiment(Spec):
     """Words to select experiments by."""
     seed: Whole = 1
     """All that is random follows from it and the number of the trial."""
-    load: Load
-    """What is sent, how often, and what counts as good."""
+    load: AnyLoad
+    """What is sent, how often, and what counts as good; or a locustfile; or traffic that is there already."""
     timeline: Timeline
     """The phases of the run."""
     faults: SkipValidation[tuple[FaultStep, ...]] = ()
@@ -129,7 +131,9 @@ def load_experiment(path: FilePath, faults: FaultRegistry) -> Experiment:
         sheet.close(SpecError)
     steps = _read_steps(sheet, raw.get("faults", []), faults)
     _check_times(sheet, steps, raw.get("timeline"))
-    experiment = sheet.check(Experiment, raw | {"faults": tuple(steps.values())}, ())
+    experiment = sheet.check(Experiment, raw | {"faults": tuple(steps.values())}, (), context={"folder": path.parent})
+    if experiment:
+        _check_existing_load(sheet, experiment)
     sheet.close(SpecError)
     assert experiment is not None, "the sheet raises when a model has mistakes"
     experiment._document = document
@@ -181,3 +185,14 @@ def _check_times(sheet: Sheet, steps: dict[int, FaultStep], timeline: Any) -> No
                 f"the fault would end at {end} (at + for), after the observation ends at {allowed} (timeline.observe)"
             )
             sheet.wrong(("faults", index, "for" if step.for_ else "at"), text)
+
+
+def _check_existing_load(sheet: Sheet, experiment: Experiment) -> None:
+    """Note what a load that is not our own can't do in this timeline, or can't tell."""
+    load = experiment.load
+    if isinstance(load, Locust) and (why := load.spawning_mistake(experiment.timeline.warmup)):
+        sheet.wrong(("load", "spawn_rate"), why)
+    if isinstance(load, Traffic):
+        for index, condition in enumerate(experiment.abort):
+            if key := load.needed_by(condition.signal):
+                sheet.wrong(("abort", index), f"watches {condition.signal}, which needs load.{key}: a query for it")

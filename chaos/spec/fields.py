@@ -7,9 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sized
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, StrictInt, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    StrictInt,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 from chaos.record.terms import Frozen
 from chaos.spec.sheet import found
@@ -47,6 +56,14 @@ def _number(value: Any) -> float:
     return float(value)
 
 
+def _beside(value: str, info: ValidationInfo) -> str:
+    """Return the absolute path of a file; a relative one is taken from the folder that the context names."""
+    path = Path((info.context or {}).get("folder", ""), value).absolute()
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    return str(path)
+
+
 T = TypeVar("T", bound=Sized)
 
 
@@ -75,3 +92,4 @@ PositiveDuration = Annotated[Duration, AfterValidator(_above_zero)]
 PositiveRate = Annotated[Rate, AfterValidator(_above_zero)]
 PositiveSize = Annotated[Size, AfterValidator(_above_zero), AfterValidator(int)]
 Delay = Annotated[Duration, AfterValidator(_finite)]
+LocalFile = Annotated[Text, AfterValidator(_beside)]

@@ -14,6 +14,7 @@ from chaos.errors import ChaosError, InventoryError, SpecError
 from chaos.spec.experiment import Experiment, FaultStep
 from chaos.spec.inventory import Inventory
 from chaos.spec.load import check_url, fill, placeholders
+from chaos.spec.loads import address_of
 from chaos.spec.places import Mistake, Path
 from chaos.spec.selection import On
 from chaos.spec.sheet import nearest
@@ -23,7 +24,8 @@ Complaint = tuple[Path, str]
 
 def check_references(experiment: Experiment, inventory: Inventory) -> None:
     """Return when the inventory has all that the experiment names. Raises SpecError with every mistake."""
-    complaints = list(_of_url(experiment.load.url, inventory))
+    key, url = address_of(experiment.load)
+    complaints = list(_of_url(("load", key), url, inventory)) if url else []
     for index, step in enumerate(experiment.faults):
         complaints += [(("faults", index, *path), text) for path, text in _of_step(step, inventory)]
     if complaints:
@@ -42,8 +44,7 @@ def needs_power(fault: Fault[Any]) -> bool:
     return any(isinstance(question, PowerState) for question in fault.reading().questions)
 
 
-def _of_url(url: str, inventory: Inventory) -> Iterator[Complaint]:
-    at = ("load", "url")
+def _of_url(at: Path, url: str, inventory: Inventory) -> Iterator[Complaint]:
     known = [*inventory.hosts, *inventory.groups]
     unknown = [name for name in placeholders(url) if name not in known]
     for name in unknown:
