@@ -46,5 +46,8 @@ class ErrorKind(IntEnum):
     CONNECTION_LOST = 14
     """The kernel gave up on an open connection: host unreachable, no acknowledgement for too long."""
 
+    REJECTED = 15
+    """Locust counts it as failed: by its status, by the user's own check, or by an error that has no kind here."""
+
 
 NAMES: tuple[str, ...] = tuple(kind.name.lower() for kind in ErrorKind)

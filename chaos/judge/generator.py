@@ -120,7 +120,7 @@ def _behind(left: int, n: int, span_s: float) -> tuple[str, ...]:
 
 def _incomplete(n: int, terms: Terms, span_s: float) -> tuple[str, ...]:
     expected = terms.rate * span_s
-    least = ACHIEVED * expected - SIGMAS * math.sqrt(terms.arrival_dispersion * expected) - 1
+    least = ACHIEVED * expected - SIGMAS * math.sqrt((terms.arrival_dispersion or 0.0) * expected) - 1
     if n >= least:
         return ()
     return (

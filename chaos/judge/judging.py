@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from chaos.judge.baseline import Survey, survey
 from chaos.judge.budgets import judge_budget
+from chaos.judge.closed import closed_gate
 from chaos.judge.figures import Measurement, findings_of
 from chaos.judge.finding import Findings
 from chaos.judge.generator import Gate, gate
 from chaos.judge.interventions import fault_lines, first_touch_s
 from chaos.judge.requests import Requests
-from chaos.judge.series import Series, cut, last_window, load_requests, whole_windows
+from chaos.judge.series import Series, load_requests, series_of, whole_windows
 from chaos.judge.soundness import drift_of, drift_problems, fault_problems, run_problems, stuck_of
 from chaos.judge.verdict import FaultLine, Generator, Outcome, Verdict, worst
+from chaos.judge.watched import watched_gate
 from chaos.record.recording import Recording
 from chaos.record.terms import BUDGETS, Terms
 
@@ -26,8 +28,8 @@ def conclude(recording: Recording) -> Verdict:
     """Return the verdict of a recording. Raises RecordingError when it can't be read."""
     terms, faults, drift = recording.terms, fault_lines(recording), drift_of(recording)
     requests = load_requests(recording)
-    series = cut(requests, terms, last_window(recording, requests))
-    load, steady = _gate(requests, series, terms), _survey(recording, series, terms)
+    series = series_of(recording, requests)
+    load, steady = _gate(recording, requests, series), _survey(recording, series, terms)
     findings = findings_of(Measurement(terms, requests, series, steady.baseline, load.generator, faults))
     problems = (
         *run_problems(recording),
@@ -39,9 +41,15 @@ def conclude(recording: Recording) -> Verdict:
     return _verdict(recording, problems, findings, load.generator, faults, drift)
 
 
-def _gate(requests: Requests, series: Series, terms: Terms) -> Gate:
+def _gate(recording: Recording, requests: Requests, series: Series) -> Gate:
+    terms = recording.terms
     begin = -whole_windows(terms.baseline, terms.window)
-    return gate(requests, terms, begin, max(series.first + len(series.start_s), begin))
+    end = max(series.first + len(series.start_s), begin)
+    if terms.process == "watched":
+        return watched_gate(recording, series, begin)
+    if terms.process == "closed":
+        return closed_gate(recording, requests, begin, end)
+    return gate(requests, terms, begin, end)
 
 
 def _survey(recording: Recording, series: Series, terms: Terms) -> Survey:

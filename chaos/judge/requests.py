@@ -1,6 +1,6 @@
 """What became of each request, as columns: the one place that says which request counts as answered, and which as good.
 
-    answered   a complete response with a status of 2xx or 3xx
+    answered   a complete response with a status of 2xx or 3xx; of a load by Locust, what Locust calls a success
     good       answered, and within the latency SLO where one is declared
     unsent     was due, and never left the generator: the generator's failing, not the system's
 
@@ -42,10 +42,12 @@ class Requests:
         return len(self.answered)
 
 
-def requests_of(samples: Samples, zero: int, window_s: float, slo_latency: float | None) -> Requests:
-    """Return the columns of all samples; `zero` is the end of the baseline in ns."""
+def requests_of(
+    samples: Samples, zero: int, window_s: float, slo_latency: float | None, any_status: bool = False
+) -> Requests:
+    """Return the columns of all samples; `zero` is the end of the baseline in ns, `any_status` may be a success."""
     rows = samples.rows
-    answered = (rows["error"] == 0) & (rows["status"] >= 200) & (rows["status"] < 400)
+    answered = (rows["error"] == 0) & (any_status | ((rows["status"] >= 200) & (rows["status"] < 400)))
     latency = _seconds_after(rows["scheduled"], rows["end"])
     within = latency <= slo_latency if slo_latency is not None else True
     delay = _seconds_after(rows["scheduled"], rows["sent"])

@@ -47,9 +47,14 @@ class BudgetLine(Frozen):
 
 
 class Generator(Frozen):
-    """Whether the load was what it was meant to be. Rates in 1/s, delays in s."""
+    """Whether the load was what it was meant to be. Rates in 1/s, delays in s.
 
-    offered_rate: float
+    loop: open (requests are due at fixed moments), closed (users send when they have their answers: no rate is offered)
+    or watched (traffic that is there already).
+    """
+
+    loop: Literal["open", "closed", "watched"] = "open"
+    offered_rate: float | None
     achieved_rate: float
     send_delay_p50_s: float | None = None
     send_delay_p99_s: float | None = None

@@ -137,9 +137,7 @@ def _load_terms(load: Load) -> dict[str, Any]:
     }
 
 
-def _load(
-    experiment: Experiment, inventory: Inventory, trial: int
-) -> PlannedLoad | PlannedLocust | PlannedTraffic:
+def _load(experiment: Experiment, inventory: Inventory, trial: int) -> PlannedLoad | PlannedLocust | PlannedTraffic:
     load, timeline = experiment.load, experiment.timeline
     if not isinstance(load, Load):
         return plan_existing(load, timeline, inventory)

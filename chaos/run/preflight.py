@@ -12,6 +12,7 @@ from chaos.plan.step import Step
 from chaos.run.connect import side_by_side
 from chaos.run.fuse import HOME
 from chaos.run.injector import read
+from chaos.run.loads import objection
 from chaos.run.lock import HostLock
 
 _ALWAYS = (
@@ -36,10 +37,15 @@ class Finding:
 
 
 def preflight(plan: Plan, targets: Mapping[str, Target]) -> list[Finding]:
-    """Look at every host of a plan; touches nothing."""
+    """Look at every host of a plan, and at what a load that is not our own needs; touches nothing."""
     steps = {name: [s for s in plan.steps if s.host == name] for name in targets}
     found = side_by_side(targets, lambda name: _look(targets[name], steps[name]))
-    return [finding for findings in found for finding in findings]
+    return [*_of_load(plan), *(finding for findings in found for finding in findings)]
+
+
+def _of_load(plan: Plan) -> list[Finding]:
+    why = objection(plan.load)
+    return [] if why is None else [Finding("load", "can start", not why, why)]
 
 
 def _look(target: Target, steps: Sequence[Step]) -> list[Finding]:

@@ -34,7 +34,7 @@ from chaos.run.fingerprint import drift, fingerprint
 from chaos.run.fuse import HOME
 from chaos.run.injector import Injection, Site
 from chaos.run.ledger import Ledger
-from chaos.run.load import LoadProcess
+from chaos.run.loads import RunningLoad, start_load
 from chaos.run.lock import HostLock, this_process
 from chaos.run.preflight import Finding, preflight
 from chaos.run.stop import Stop, signals
@@ -155,7 +155,7 @@ class _Trial:
         terms = self._plan.terms
         start = self._clock.now() + int(_START_UP * NS)
         zero = start + int((terms.warmup + terms.baseline) * NS)
-        load = LoadProcess.start(self.folder, self._plan.load, start)
+        load = start_load(self.folder, self._plan.load, start)
         self._events.write("load.started", zero=zero)
         threads = [threading.Thread(target=self._carry_out, args=(*work, zero), name=work[0].id) for work in self._work]
         try:
@@ -170,7 +170,7 @@ class _Trial:
                 thread.join()
             self._end(load)
 
-    def _end(self, load: LoadProcess) -> None:
+    def _end(self, load: RunningLoad) -> None:
         """Let the last answers come in, unless the run was stopped; then note how the load ended."""
         status = None if self._stop.is_set() else load.wait(self._plan.load.timeout + 15)
         stopped = load.stop()
@@ -215,9 +215,9 @@ class _Trial:
     def _show(self, step: Step, state: str) -> None:
         self._hosts[step.host] = state
 
-    def _watch(self, load: LoadProcess, start: int) -> None:
+    def _watch(self, load: RunningLoad, start: int) -> None:
         """Tell the watcher how it goes and guard the abort conditions, to the end of the observation or a stop."""
-        guard = AbortGuard(self._plan.abort, self._plan.load.slo.latency)
+        guard = AbortGuard(self._plan.abort, self._plan.terms.slo_latency)
         ahead = self._phases(start)
         end = start + int(self._plan.load.duration * NS)
         while (now := self._clock.now()) < end and not self._stop.is_set():
@@ -228,7 +228,7 @@ class _Trial:
             self._look(load, guard, start, now)
             self._stop.wait_until(min(now + int(_TICK * NS), end))
 
-    def _look(self, load: LoadProcess, guard: AbortGuard, start: int, now: int) -> None:
+    def _look(self, load: RunningLoad, guard: AbortGuard, start: int, now: int) -> None:
         try:
             live = load.live()
         except LoadFailed as error:
@@ -242,13 +242,13 @@ class _Trial:
             self._stop.set("aborted", f"{broken.text!r} held")
         done = int((now - start) // live.window)
         recent = max(0, done - 1)
-        offered = int(live.scheduled[recent]) if done else 0
+        offered = float(live.scheduled[recent]) if done else 0.0
         self._watcher.update(
             Snapshot(
                 elapsed=(now - start) / NS,
                 total=self._plan.load.duration,
-                qps=tuple(float(n) for n in live.completed[:done]),
-                error_ratio=float(live.failed[recent] / offered) if offered else 0.0,
+                qps=tuple(float(n) * NS / live.window for n in live.completed[:done]),
+                error_ratio=float(live.failed[recent] / offered) if offered > 0 else 0.0,
                 hosts=dict(self._hosts),
                 fault_active=any(state.endswith("applied") for state in self._hosts.values()),
             )

@@ -193,6 +193,8 @@ def _check_existing_load(sheet: Sheet, experiment: Experiment) -> None:
     if isinstance(load, Locust) and (why := load.spawning_mistake(experiment.timeline.warmup)):
         sheet.wrong(("load", "spawn_rate"), why)
     if isinstance(load, Traffic):
+        if why := load.misfit(experiment.timeline.warmup + experiment.timeline.baseline):
+            sheet.wrong(("load", "interval"), why)
         for index, condition in enumerate(experiment.abort):
             if key := load.needed_by(condition.signal):
                 sheet.wrong(("abort", index), f"watches {condition.signal}, which needs load.{key}: a query for it")

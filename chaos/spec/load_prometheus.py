@@ -9,6 +9,7 @@ from pydantic import AfterValidator
 from chaos.spec.abort import Signal
 from chaos.spec.fields import PositiveDuration, Spec, Text
 from chaos.spec.load import check_template
+from chaos.units import show_seconds
 
 
 class Traffic(Spec):
@@ -29,3 +30,13 @@ class Traffic(Spec):
         """Return the key that an abort condition on a signal needs and that is not given."""
         key = {"goodput": "offered", "errors": "offered", "latency": "latency"}.get(signal)
         return key if key and getattr(self, key) is None else None
+
+    def misfit(self, before: float) -> str:
+        """Return why no window would begin when the baseline, `before` s from the start, ends; or ""."""
+        windows = before / self.interval
+        if abs(windows - round(windows)) < 1e-6:
+            return ""
+        return (
+            f"warm-up and baseline ({show_seconds(before)}) are {windows:.4g} intervals of "
+            f"{show_seconds(self.interval)}; a whole number is needed, for a window to begin where the baseline ends"
+        )

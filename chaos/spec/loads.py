@@ -1,4 +1,4 @@
-"""The three forms of `load`, told apart by their keys: one of our own, a locustfile, or traffic that is there already."""
+"""The three forms of `load`, told apart by their keys: our own, a locustfile, or traffic that is there already."""
 
 from __future__ import annotations
 

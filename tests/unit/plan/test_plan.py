@@ -10,7 +10,7 @@ from chaos.catalog import FaultRegistry
 from chaos.contracts import HostView, PowerState, Reading
 from chaos.errors import Exit, PlanRefused, SpecError
 from chaos.plan.draw import draw_hosts
-from chaos.plan.plan import Plan, make_plan
+from chaos.plan.plan import Plan, PlannedLoad, make_plan
 from chaos.record.terms import Terms
 from chaos.spec.experiment import Experiment, load_experiment
 from chaos.spec.inventory import Inventory, load_inventory
@@ -98,8 +98,13 @@ def test_a_fault_is_bound_to_its_host(tmp_path: Path) -> None:
     assert [s.fault.model_dump()["interface"] for s in plan.steps] == ["eth0", "eth1"]
 
 
+def own(plan: Plan) -> PlannedLoad:
+    assert isinstance(plan.load, PlannedLoad)
+    return plan.load
+
+
 def test_the_load_is_complete(tmp_path: Path) -> None:
-    load = make_plan(experiment(tmp_path), inventory(tmp_path)).load
+    load = own(make_plan(experiment(tmp_path), inventory(tmp_path)))
     assert load.url == "http://10.0.0.10:8000/v1"
     assert load.headers == {"Content-Type": "application/json"}
     assert [(c.name, c.weight, c.body) for c in load.classes] == [
@@ -134,7 +139,7 @@ def test_a_pick_follows_from_the_seed_and_the_trial(tmp_path: Path) -> None:
     hosts, case = inventory(tmp_path), experiment(tmp_path, slow("{group: workers, pick: 2}"))
     assert make_plan(case, hosts, 3) == make_plan(case, hosts, 3)
     assert len({picked(make_plan(case, hosts, trial)) for trial in range(20)}) > 3
-    seeds = {make_plan(experiment(tmp_path, seed=seed), hosts, trial).load.seed for seed in (1, 2) for trial in (0, 1)}
+    seeds = {own(make_plan(experiment(tmp_path, seed=seed), hosts, trial)).seed for seed in (1, 2) for trial in (0, 1)}
     assert len(seeds) == 4
 
 
