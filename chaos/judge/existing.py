@@ -78,5 +78,5 @@ def _busy(series: Series, baseline: Baseline, width: int) -> BoolArray:
 
 
 def _with(finding: Finding, word: str) -> Finding:
-    """Return a finding with a word, behind the one it has."""
-    return replace(finding, reason="; ".join(said for said in (finding.reason, word) if said))
+    """Return a finding with a word, unless it has one of its own."""
+    return replace(finding, reason=finding.reason or word)
