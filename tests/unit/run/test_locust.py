@@ -128,7 +128,8 @@ def test_locust_ends_with_its_controller(oracle: Oracle, tmp_path: Path) -> None
         "from pathlib import Path\n"
         "from chaos.plan.existing import PlannedLocust\n"
         "from chaos.run.locust import LocustLoad\n"
-        "load = LocustLoad.start(Path(sys.argv[1]), PlannedLocust.model_validate_json(sys.argv[2]), time.monotonic_ns())\n"
+        "plan = PlannedLocust.model_validate_json(sys.argv[2])\n"
+        "load = LocustLoad.start(Path(sys.argv[1]), plan, time.monotonic_ns())\n"
         "print(*(process.pid for process in load.processes), flush=True)\n"
         "time.sleep(60)\n"
     )

@@ -1,0 +1,131 @@
+"""Traffic watched through a real Prometheus: an outage of known length, a Prometheus that dies, or is not there."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chaos.clock import NS
+from chaos.errors import Refusal
+from chaos.judge import judge
+from chaos.judge.baseline import survey
+from chaos.judge.existing import rate_watch
+from chaos.judge.series import series_of
+from chaos.record.recording import Recording
+from chaos.report.terminal import verdict_text
+from chaos.run.runner import Runner
+from tests.unit.run import existing_loads
+from tests.unit.run.scraping_prometheus import RATE, Service, prometheus, serving
+
+INTERVAL = 0.25
+SERVED = 'sum(rate(done{code="200"}[250ms]))'
+OFFERED = "sum(rate(done[250ms]))"
+OUTAGE = (1.0, 2.0)  # s from zero
+
+
+def traffic(url: str, query: str, rest: str = "") -> str:
+    return f"{{prometheus: '{url}', query: '{query}', interval: 250ms{rest}}}"
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """A run over an outage that begins 1 s after zero: 2 s of start-up, 250 ms of warm-up and 4.25 s of baseline on."""
+    folder, service = tmp_path_factory.mktemp("watched"), Service()
+    with serving(service) as target, prometheus(folder, target) as running:
+        plan = existing_loads.planned(
+            folder, traffic(running.url, SERVED, f", offered: '{OFFERED}'"),
+            "{warmup: 250ms, baseline: 4250ms, observe: 5500ms}",
+        )  # fmt: skip
+        runner = Runner(plan, {}, "", folder / "runs", existing_loads.Nobody())
+        folders: list[Path] = []
+        run = threading.Thread(target=lambda: folders.append(runner.run()))
+        run.start()
+        zero = wait_for_zero(folder / "runs")
+        service.outage = (zero / NS + OUTAGE[0], zero / NS + OUTAGE[1])
+        run.join()
+    return Recording.open(folders[0])
+
+
+def wait_for_zero(runs: Path) -> int:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for events in runs.glob("*/latest/events.jsonl"):
+            for event in map(json.loads, events.read_text().splitlines()):
+                if event["event"] == "load.started":
+                    return int(event["zero"])
+        time.sleep(0.02)
+    raise AssertionError("the run never started its load")
+
+
+def test_the_outage_is_found_to_one_interval(recording: Recording) -> None:
+    series, terms = series_of(recording), recording.terms
+    baseline = survey(series, terms, 0.0).baseline
+    assert baseline is not None
+    (incident,) = rate_watch(series, baseline, None).incidents(-series.first, len(series.start_s))
+    assert incident.recovered
+    assert series.start_s[incident.onset] == pytest.approx(OUTAGE[0], abs=INTERVAL + 1e-9)
+    assert series.start_s[incident.end] == pytest.approx(OUTAGE[1], abs=INTERVAL + 1e-9)
+
+
+def test_rates_are_what_the_service_counted(recording: Recording) -> None:
+    series = series_of(recording)
+    before = series.qps[~series.observed]
+    assert np.nanmedian(before) == pytest.approx(RATE, rel=0.1)
+    assert np.nanmedian(series.scheduled / series.window_s) == pytest.approx(RATE, rel=0.1)
+    assert series.window_s == INTERVAL
+
+
+def test_the_verdict_says_what_it_can_not(recording: Recording) -> None:
+    verdict = judge(recording)
+    assert (verdict.generator.loop, verdict.generator.sound, verdict.verdict) == ("watched", True, "pass")
+    assert verdict.figures["qps_mean"].window_s == INTERVAL
+    assert verdict.figures["goodput_ratio"].value == pytest.approx(1 - 1 / 5.5, abs=0.08)
+    for name in ("latency_p99_s", "qps_cv_real"):
+        assert verdict.figures[name].value is None
+        assert any(name in reason for reason in verdict.reasons)
+    assert "watched and not made by us" in verdict_text(verdict, series_of(recording))
+
+
+def test_a_prometheus_that_dies_leaves_gaps_and_no_verdict(tmp_path: Path) -> None:
+    with prometheus(tmp_path) as running:
+        plan = existing_loads.planned(
+            tmp_path, traffic(running.url, "vector(5)"), "{warmup: 250ms, baseline: 500ms, observe: 1s}"
+        )
+        runner = Runner(plan, {}, "", tmp_path / "runs", existing_loads.Nobody())
+        killer = threading.Timer(2.8, running.process.kill)  # 800 ms into the load
+        killer.start()
+        recording = Recording.open(runner.run())
+        killer.join()
+    qps = series_of(recording).qps
+    assert qps[0] == 5 and np.isnan(qps[-1])
+    verdict = judge(recording)
+    assert verdict.verdict == "unknown"
+    assert any("may be gaps" in reason and "does not answer" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("vector(0) / 0", "gives nan"),
+        ("absent(vector(1))", "gives 0 values"),
+        ("sum(", "parse error"),
+    ],
+)
+def test_a_query_without_one_value_is_refused(tmp_path: Path, query: str, why: str) -> None:
+    with prometheus(tmp_path) as running:
+        refused(tmp_path, traffic(running.url, query), why)
+
+
+def test_a_prometheus_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path, traffic("http://127.0.0.1:9", "up"), "does not answer 'up'")
+
+
+def refused(folder: Path, load: str, why: str) -> None:
+    with pytest.raises(Refusal, match=why):
+        existing_loads.run(folder, load, "{warmup: 250ms, baseline: 500ms, observe: 1s}")
+    assert not (folder / "runs").exists()
