@@ -165,7 +165,7 @@ def kind_of(exception: BaseException | None) -> ErrorKind:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it came of: clients wrap the system's error in their own, in one of three ways."""
+    """Yield an error and what it came of: clients wrap the system's error in their own, each in its own way."""
     seen: list[BaseException] = []
     waiting = [error]
     while waiting:
@@ -174,7 +174,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.append(error)
         yield error
-        inner = (error.__cause__, error.__context__, getattr(error, "reason", None), *error.args)
+        inner = (error.__cause__, error.__context__, *error.args, *vars(error).values())
         waiting += [found for found in inner if isinstance(found, BaseException)]
 
 

@@ -1,4 +1,4 @@
-"""Two kinds of user, given to a real Locust: one that likes every answer, one whose own check says no to some."""
+"""Users for a real Locust. Content and Critic make a load; the unlucky ones meet one failure after the other."""
 
 from __future__ import annotations
 
@@ -33,3 +33,29 @@ class Critic(HttpUser):
     def accept(self) -> None:
         with self.client.get("/500", catch_response=True) as answer:
             answer.success()
+
+
+UNLUCKY = ("/close", "/reset", "/malformed", "http://127.0.0.1:9/refused", "http://nowhere.invalid/", "/never", "/ok")
+
+
+class Unlucky(HttpUser):
+    """Meets every failure by way of requests."""
+
+    wait_time = constant(0.01)
+
+    @task
+    def suffer(self) -> None:
+        for path in UNLUCKY:
+            self.client.get(path, timeout=0.1)
+
+
+class UnluckyToo(FastHttpUser):
+    """Meets every failure by way of geventhttpclient."""
+
+    wait_time = constant(0.01)
+    network_timeout = 0.1
+
+    @task
+    def suffer(self) -> None:
+        for path in UNLUCKY:
+            self.client.get(path)

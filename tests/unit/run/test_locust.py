@@ -22,6 +22,7 @@ from chaos.judge.series import series_of
 from chaos.judge.verdict import Verdict
 from chaos.plan.existing import PlannedLocust
 from chaos.record.recording import Recording
+from chaos.record.samples import read_samples
 from chaos.report.terminal import verdict_text
 from chaos.run.locust import LocustLoad
 from tests.unit.probes import oracle_server
@@ -42,7 +43,7 @@ def recording(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Recor
     folder = tmp_path_factory.mktemp("locust")
     shutil.copy(LOCUSTFILE, folder)
     load = f'{{locust: {LOCUSTFILE.name}, host: "{oracle.url("")}", users: 4, spawn_rate: 100/s, workers: 2'
-    load += ", timeout: 2s, slo: {latency: 5s}}"
+    load += ", classes: [Content, Critic], timeout: 2s, slo: {latency: 5s}}"
     return existing_loads.run(folder, load, "{warmup: 3s, baseline: 1s, observe: 1s}")
 
 
@@ -88,11 +89,26 @@ def test_the_crew_was_complete_before_the_baseline(recording: Recording) -> None
     assert [used["busiest"] > 0 for used in json.loads((recording.path / "generator.json").read_text())] == [True, True]
 
 
-def planned(oracle: Oracle, locustfile: Path = LOCUSTFILE) -> PlannedLocust:
+def planned(
+    oracle: Oracle, locustfile: Path = LOCUSTFILE, user: str = "Content", duration: float = 60
+) -> PlannedLocust:
     return PlannedLocust(
-        locustfile=str(locustfile), host=oracle.url(""), users=2, spawn_rate=100, workers=1, classes=("Content",),
-        warmup=30, duration=60, timeout=1, slo_latency=None,
+        locustfile=str(locustfile), host=oracle.url(""), users=1, spawn_rate=100, workers=1, classes=(user,),
+        warmup=30, duration=duration, timeout=1, slo_latency=None,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("user", "reset"),
+    [("Unlucky", "reset"), ("UnluckyToo", "closed_early")],  # geventhttpclient takes a reset for an end
+)
+def test_failures_have_the_kinds_of_our_own_load(oracle: Oracle, tmp_path: Path, user: str, reset: str) -> None:
+    load = LocustLoad.start(tmp_path, planned(oracle, user=user, duration=3), time.monotonic_ns())
+    assert load.wait(30) == 0
+    assert load.stop() == 0
+    samples = read_samples(tmp_path / "samples.bin")
+    kinds = [samples.errors[error] for error in samples.rows["error"]]
+    assert kinds[:7] == ["closed_early", reset, "malformed", "connect_refused", "dns_failed", "timeout", "ok"]
 
 
 def test_a_lost_worker_is_a_failed_load(oracle: Oracle, tmp_path: Path) -> None:
