@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 RATE = 100.0  # requests/s offered, at all times
-SCRAPES = 0.05  # s
+SCRAPES = 0.1  # s
 
 
 @dataclass

@@ -22,24 +22,25 @@ from chaos.run.runner import Runner
 from tests.unit.run import existing_loads
 from tests.unit.run.scraping_prometheus import RATE, Service, prometheus, serving
 
-INTERVAL = 0.25
-SERVED = 'sum(rate(done{code="200"}[250ms]))'
-OFFERED = "sum(rate(done[250ms]))"
-OUTAGE = (1.0, 2.0)  # s from zero
+INTERVAL = 0.4
+RANGE = "[400ms] offset 100ms"  # one interval, and late enough for its last scrape to have come in
+SERVED = f'sum(rate(done{{code="200"}}{RANGE}))'
+OFFERED = f"sum(rate(done{RANGE}))"
+OUTAGE = (0.8, 2.0)  # s from zero
 
 
 def traffic(url: str, query: str, rest: str = "") -> str:
-    return f"{{prometheus: '{url}', query: '{query}', interval: 250ms{rest}}}"
+    return f"{{prometheus: '{url}', query: '{query}', interval: 400ms{rest}}}"
 
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    """A run over an outage that begins 1 s after zero: 2 s of start-up, 250 ms of warm-up and 4.25 s of baseline on."""
+    """A run over an outage that begins 0.8 s after the end of the baseline."""
     folder, service = tmp_path_factory.mktemp("watched"), Service()
     with serving(service) as target, prometheus(folder, target) as running:
         plan = existing_loads.planned(
             folder, traffic(running.url, SERVED, f", offered: '{OFFERED}'"),
-            "{warmup: 250ms, baseline: 4250ms, observe: 5500ms}",
+            "{warmup: 400ms, baseline: 6400ms, observe: 7600ms}",
         )  # fmt: skip
         runner = Runner(plan, {}, "", folder / "runs", existing_loads.Nobody())
         folders: list[Path] = []
@@ -84,7 +85,7 @@ def test_the_verdict_says_what_it_can_not(recording: Recording) -> None:
     verdict = judge(recording)
     assert (verdict.generator.loop, verdict.generator.sound, verdict.verdict) == ("watched", True, "pass")
     assert verdict.figures["qps_mean"].window_s == INTERVAL
-    assert verdict.figures["goodput_ratio"].value == pytest.approx(1 - 1 / 5.5, abs=0.08)
+    assert verdict.figures["goodput_ratio"].value == pytest.approx(1 - 1.2 / 7.6, abs=0.08)
     for name in ("latency_p99_s", "qps_cv_real"):
         assert verdict.figures[name].value is None
         assert any(name in reason for reason in verdict.reasons)
@@ -94,7 +95,7 @@ def test_the_verdict_says_what_it_can_not(recording: Recording) -> None:
 def test_a_prometheus_that_dies_leaves_gaps_and_no_verdict(tmp_path: Path) -> None:
     with prometheus(tmp_path) as running:
         plan = existing_loads.planned(
-            tmp_path, traffic(running.url, "vector(5)"), "{warmup: 250ms, baseline: 500ms, observe: 1s}"
+            tmp_path, traffic(running.url, "vector(5)"), "{warmup: 400ms, baseline: 400ms, observe: 1200ms}"
         )
         runner = Runner(plan, {}, "", tmp_path / "runs", existing_loads.Nobody())
         killer = threading.Timer(2.8, running.process.kill)  # 800 ms into the load
@@ -127,5 +128,5 @@ def test_a_prometheus_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def refused(folder: Path, load: str, why: str) -> None:
     with pytest.raises(Refusal, match=why):
-        existing_loads.run(folder, load, "{warmup: 250ms, baseline: 500ms, observe: 1s}")
+        existing_loads.run(folder, load, "{warmup: 400ms, baseline: 400ms, observe: 1200ms}")
     assert not (folder / "runs").exists()
