@@ -126,3 +126,12 @@ def refused(folder: Path, load: str, why: str) -> None:
     with pytest.raises(Refusal, match=why):
         existing_loads.run(folder, load, "{warmup: 400ms, baseline: 400ms, observe: 1200ms}")
     assert not (folder / "runs").exists()
+
+
+def test_no_dask_worker_makes_traffic_that_is_there_already(tmp_path: Path) -> None:
+    plan = existing_loads.planned(
+        tmp_path, traffic("http://127.0.0.1:9", "up"), "{warmup: 400ms, baseline: 400ms, observe: 1200ms}"
+    )
+    with pytest.raises(Refusal, match="--dask: only a load of our own"):
+        Runner(plan, {}, "", tmp_path / "runs", existing_loads.Nobody(), dask="tcp://127.0.0.1:9").run()
+    assert not (tmp_path / "runs").exists()
