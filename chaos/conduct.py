@@ -57,11 +57,13 @@ class Conductor:
 
     def trial(self, experiment: Experiment, source: str, trial: int = 0) -> Conducted:
         """Run one trial (from 0) and judge it. Raises InputError, Refusal or TargetError before anything is touched."""
-        from chaos.plan.plan import make_plan
+        from chaos.plan.plan import PlannedLoad, make_plan
         from chaos.run.runner import Runner
 
         plan = make_plan(experiment, self.inventory, trial)
         if self.processes:
+            if not isinstance(plan.load, PlannedLoad):
+                raise InputError("--processes: only a load of our own is shared among processes of this machine")
             plan = plan.model_copy(update={"load": plan.load.model_copy(update={"processes": self.processes})})
         with self.watch(experiment.name) as watcher:
             folder = Runner(plan, self.inventory.hosts, source, self.out, watcher, dask=self.dask).run()

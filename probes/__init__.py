@@ -24,6 +24,10 @@ Usable on its own, and nothing here imports `chaos`. One run is one process, `py
 
 `transport` gives the same connections to httpx: `httpx.AsyncClient(transport=WireTransport())` (`pool`, `exchange`).
 
+A locustfile may stand in for all from `schedule` to `open_loop`: `python -m probes.locust_process` is one process of
+Locust with `locust_recorder` beside it, which writes the same samples and counters. It is a closed loop, and says so.
+`prometheus` asks a Prometheus what it knows of traffic that nobody here makes.
+
 The load is an open loop: requests are sent when the schedule says so, whether or not earlier ones were answered, and
 latency counts from the scheduled instant. A target that stalls therefore shows as late answers, never as fewer
 questions ("coordinated omission", see the README of wrk2). What the load itself did late is kept beside it, in `sent`.

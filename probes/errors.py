@@ -55,6 +55,8 @@ class ErrorKind(IntEnum):
     """A streamed answer ended with neither a finish reason nor `[DONE]`, or with an error in place of a token."""
     UNHEALTHY = 18
     """A health probe's check was answered, and the answer says no: a status, an exit status, a value out of bounds."""
+    REJECTED = 19
+    """Locust counts it as failed: by its status, by the user's own check, or by an error that has no kind here."""
 
 
 NAMES: tuple[str, ...] = tuple(kind.name.lower() for kind in ErrorKind)

@@ -36,6 +36,7 @@ _HEADER, _COUNTS, _CELL = 8, 5, 8
 _FIELDS = _COUNTS + BUCKETS
 _IN_FLIGHT, _WAITING, _STATE = 4, 5, 6
 _SCHEDULED, _OK, _GOOD, _FAILED, _COMPLETED = range(_COUNTS)
+Counts = NDArray[np.int64] | NDArray[np.float64]
 State = Literal["ready", "running", "ended"]
 _STATES: tuple[State, ...] = ("ready", "running", "ended")
 
@@ -58,6 +59,10 @@ class LiveWriter:
         table[:, _SCHEDULED] = scheduled
         self._cells[1], self._cells[2], self._cells[3] = start, WINDOW, self._windows
         self._cells[0] = MAGIC  # last: a reader that sees it sees the rest
+
+    def sent(self, at: int) -> None:
+        """Count one more request as scheduled at `at`: for a closed loop, whose plan does not know them beforehand."""
+        self._cells[_HEADER + (at - self._start) // WINDOW * _FIELDS + _SCHEDULED] += 1
 
     def ended(self, scheduled: int, end: int, ok: bool, good: bool) -> None:
         """Count one request that has its outcome; `good` says nothing where it is not ok."""
@@ -84,7 +89,8 @@ class LiveWriter:
 class Live:
     """What the counters said at one moment. Arrays have one entry for each window of `window` ns from `start` (ns).
 
-    `latencies` has a row of BUCKETS counts a window.
+    `latencies` has a row of BUCKETS counts a window. A load counts; what is only watched may come as fractions, and as
+    NaN where nothing is known.
     """
 
     start: int
@@ -92,11 +98,11 @@ class Live:
     in_flight: int
     waiting: int
     state: State
-    scheduled: NDArray[np.int64]
-    ok: NDArray[np.int64]
-    good: NDArray[np.int64]
-    failed: NDArray[np.int64]
-    completed: NDArray[np.int64]
+    scheduled: Counts
+    ok: Counts
+    good: Counts
+    failed: Counts
+    completed: Counts
     latencies: NDArray[np.int64]
 
     def latency(self, share: float, first: int, last: int) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,10 @@ from chaos.cli._common import (
     print_json,
 )
 from chaos.errors import InputError, UnknownKind
+
+if TYPE_CHECKING:
+    from chaos.plan.plan import AnyPlannedLoad
+    from chaos.record.terms import Terms
 
 Files = Annotated[list[Path], typer.Argument(help="Experiments, or folders of them.")]
 
@@ -66,7 +70,7 @@ def plan(file: Path, inventory: InventoryOption = None, as_json: JsonOption = Fa
         return
     load, terms = planned.load, planned.terms
     typer.secho(terms.name, bold=True)
-    typer.echo(f"load    {load.process} {terms.rate:g}/s{' on the mean' * bool(terms.profile)} to {load.url}")
+    typer.echo(f"load    {_said(load, terms)}")
     typer.echo(f"times   warm-up {terms.warmup:g} s, baseline {terms.baseline:g} s, observation {terms.observe:g} s")
     for probe, said in zip(planned.probes, terms.probes, strict=True):
         at = probe.parameters.get("url") or probe.parameters.get("address") or ""
@@ -113,6 +117,18 @@ def catalog_table(registry: Any) -> str:
         names = ", ".join(f"`{name}`" for name in entry["parameters"]) or "none"
         lines.append(f"| `{kind}` | {entry['summary']} | {names} | {entry['release']} |")
     return "\n".join(lines) + "\n"
+
+
+def _said(load: AnyPlannedLoad, terms: Terms) -> str:
+    """Return what makes the load, in one line."""
+    from chaos.plan.existing import PlannedLocust, PlannedTraffic
+
+    if isinstance(load, PlannedLocust):
+        to = f" to {load.host}" if load.host else ""
+        return f"{load.locustfile} by Locust: {load.users} users, {load.workers} workers{to}"
+    if isinstance(load, PlannedTraffic):
+        return f"watched every {load.interval:g} s at {load.prometheus}: {load.query}"
+    return f"{load.process} {terms.rate:g}/s{' on the mean' * bool(terms.profile)} to {load.url}"
 
 
 def _entry(kind: str, cls: Any) -> dict[str, Any]:

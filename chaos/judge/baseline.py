@@ -49,6 +49,8 @@ class Baseline:
     n: int
     goodput: Level
     qps: Level
+    dispersion: float
+    """The variance-to-mean ratio of answered requests per window."""
     log_latency: Level
     error_bound: float
     """Upper 95 % bound of the error ratio, errors taken as independent (Clopper and Pearson 1934)."""
@@ -109,11 +111,13 @@ def _levels(series: Series, terms: Terms, window: slice) -> Baseline:
     failed = int(series.errors[window].sum())
     bad = (due - good + 1) / (due + 2)
     qps = series.qps[window]
-    counting = math.sqrt(terms.arrival_dispersion * float(np.median(qps)) / series.window_s)
+    known = series.completed[window][~np.isnan(qps)]
+    counting = math.sqrt((terms.arrival_dispersion or 0.0) * float(np.nanmedian(qps)) / series.window_s)
     return Baseline(
         n=len(qps),
         goodput=_level(series.goodput[window], max(GOODPUT_FLOOR, math.sqrt(bad * (1 - bad) * len(qps) / due))),
-        qps=_level(qps, counting),
+        qps=_level(qps, max(counting, GOODPUT_FLOOR * float(np.nanmedian(qps)))),
+        dispersion=float(np.var(known, ddof=1) / np.mean(known)) if known.any() else 0.0,
         log_latency=_level(log_latency(series.latency_p95_s[window]), LATENCY_FLOOR),
         error_ceiling=_ceiling(series.errors[window] / np.maximum(series.scheduled[window], 1)),
         error_bound=float(stats.beta.ppf(0.95, failed + 1, due - failed)) if failed < due else 1.0,
@@ -122,6 +126,8 @@ def _levels(series: Series, terms: Terms, window: slice) -> Baseline:
 
 def _level(values: FloatArray, floor: float) -> Level:
     known = values[~np.isnan(values)]
+    if not len(known):
+        return Level(math.nan, floor)
     spread = float(stats.median_abs_deviation(known, scale="normal"))
     deviation = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
     return Level(float(np.median(known)), max(spread, deviation, floor))

@@ -22,6 +22,8 @@ import numpy as np
 
 from chaos.judge.availability import availability_findings
 from chaos.judge.baseline import LATENCY_RESOLUTION_S, Baseline
+from chaos.judge.dispersion import Dispersion, dispersion_of
+from chaos.judge.existing import qualified, rate_watch
 from chaos.judge.finding import Findings, missing
 from chaos.judge.fluctuation import fluctuation_findings
 from chaos.judge.incidents import HOLD, REACH, Incident, watch
@@ -78,14 +80,16 @@ def findings_of(m: Measurement) -> Findings:
     found = [_incidents(m, episode) for episode in caused]
     incidents = [incident for some in found for incident in some]
     steady = m.series.observed & ~disturbed(m.series, incidents, _linger(m))
+    dispersion = dispersion_of(m.terms, m.baseline)
     findings = {
-        **throughput_findings(m.series, m.baseline, m.generator, m.terms),
-        **_fluctuation(m, steady),
+        **throughput_findings(m.series, m.baseline, m.generator, m.terms, dispersion),
+        **_fluctuation(m, steady, dispersion),
         **availability_findings(m.series, m.baseline),
         **_latency(m),
         **_streams(m),
         **_recovery(m, caused, found),
     }
+    findings = qualified(findings, m.terms)
     return {name: finding for name, finding in findings.items() if m.terms.baseline or name not in NEEDS_BASELINE}
 
 
@@ -103,7 +107,8 @@ def _episodes(m: Measurement) -> tuple[Episode, ...]:
 def _incidents(m: Measurement, episode: Episode) -> list[Incident]:
     if m.baseline is None:
         return []
-    return incidents_of(m.series, watch(m.series, m.baseline, m.terms.slo_latency), episode)
+    look = watch if m.terms.is_open_loop else rate_watch
+    return incidents_of(m.series, look(m.series, m.baseline, m.terms.slo_latency), episode)
 
 
 def _linger(m: Measurement) -> int:
@@ -114,11 +119,11 @@ def _linger(m: Measurement) -> int:
     return math.ceil(p95_s / m.terms.window)
 
 
-def _fluctuation(m: Measurement, steady: BoolArray) -> Findings:
+def _fluctuation(m: Measurement, steady: BoolArray, dispersion: Dispersion | None) -> Findings:
     def own(limit: float) -> str:
         return m.calibration.objection_to_cv(limit, m.terms) if m.calibration else ""
 
-    return fluctuation_findings(m.series.completed[steady], m.terms, own)
+    return fluctuation_findings(m.series.completed[steady], m.terms, dispersion, own)
 
 
 def _latency(m: Measurement) -> Findings:
@@ -144,4 +149,5 @@ def _recovery(m: Measurement, caused: tuple[Episode, ...], found: list[list[Inci
         )
         return {name: missing(unit, why) for name, unit in RECOVERY.items()}
     recoveries = [recovery_of(m.series, some, e) for e, some in zip(caused, found, strict=True)]
-    return recovery_findings(m.series, m.baseline, [i for some in found for i in some], recoveries)
+    incidents = [i for some in found for i in some]
+    return recovery_findings(m.series, m.baseline, incidents, recoveries, by_rate=not m.terms.is_open_loop)

@@ -64,8 +64,7 @@ def gate(requests: Requests, terms: Terms, begin: int, end: int, usage: Sequence
         *_unsent(unsent, n),
         *_behind(left, n, span_s),
         *_incomplete(n, terms, begin * terms.window, end * terms.window),
-        *_lagging(usage, limit),
-        *_busy(usage),
+        *strain(usage, terms),
     )
     generator = Generator(
         offered_rate=n / span_s,
@@ -74,10 +73,15 @@ def gate(requests: Requests, terms: Terms, begin: int, end: int, usage: Sequence
         send_delay_p99_s=p99,
         send_delay_max_s=longest,
         unsent=unsent,
-        **_used(usage),
+        **used(usage),
         sound=not problems,
     )
     return Gate(generator, problems)
+
+
+def strain(usage: Sequence[Usage], terms: Terms) -> tuple[str, ...]:
+    """Return what is wrong with how the load's processes fared on their machine, a sentence each."""
+    return (*_lagging(usage, delay_limit_s(terms)), *_busy(usage))
 
 
 def delay_limit_s(terms: Terms) -> float:
@@ -86,7 +90,7 @@ def delay_limit_s(terms: Terms) -> float:
     return SLO_SHARE * min(limits) if limits else DELAY_WITHOUT_SLO_S
 
 
-def _used(usage: Sequence[Usage]) -> dict[str, Any]:
+def used(usage: Sequence[Usage]) -> dict[str, Any]:
     """Return the fields of Generator that say what its processes used, the worst of each."""
     if not usage:
         return {}
@@ -145,7 +149,7 @@ def _behind(left: int, n: int, span_s: float) -> tuple[str, ...]:
 
 def _incomplete(n: int, terms: Terms, begin_s: float, end_s: float) -> tuple[str, ...]:
     expected = terms.intended(begin_s, end_s)
-    least = ACHIEVED * expected - SIGMAS * math.sqrt(terms.arrival_dispersion * expected) - 1
+    least = ACHIEVED * expected - SIGMAS * math.sqrt((terms.arrival_dispersion or 0.0) * expected) - 1
     if n >= least:
         return ()
     return (

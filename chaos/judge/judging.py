@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from chaos.judge.baseline import Survey, survey
 from chaos.judge.budgets import judge_budget
+from chaos.judge.closed import closed_gate
 from chaos.judge.errors import errors_by_kind
 from chaos.judge.figures import NEEDS_BASELINE, Measurement, findings_of, load_onset_s
 from chaos.judge.finding import Findings
@@ -15,10 +16,11 @@ from chaos.judge.generator import Gate, gate
 from chaos.judge.interventions import fault_lines, first_touch_s
 from chaos.judge.probes import Sight, probe_problems, sights_of
 from chaos.judge.requests import Requests
-from chaos.judge.series import Series, cut, last_window, load_requests, load_samples, whole_windows
+from chaos.judge.series import Series, load_requests, load_samples, series_of, whole_windows
 from chaos.judge.soundness import drift_of, drift_problems, fault_problems, run_problems, stuck_of
 from chaos.judge.streams import streams_of
 from chaos.judge.verdict import Outcome, Verdict, worst
+from chaos.judge.watched import watched_gate
 from chaos.record.recording import Recording
 from chaos.record.terms import BUDGETS, Terms
 
@@ -27,7 +29,7 @@ def conclude(recording: Recording) -> Verdict:
     """Return the verdict of a recording. Raises RecordingError when it can't be read."""
     terms, faults = recording.terms, fault_lines(recording)
     samples, requests = load_samples(recording), load_requests(recording)
-    series = cut(requests, terms, last_window(recording, requests))
+    series = series_of(recording, requests)
     load, steady = _gate(recording, requests, series), _survey(recording, series, terms)
     measurement = Measurement(
         terms=terms,
@@ -56,7 +58,12 @@ def conclude(recording: Recording) -> Verdict:
 def _gate(recording: Recording, requests: Requests, series: Series) -> Gate:
     terms = recording.terms
     begin = -whole_windows(terms.baseline, terms.window)
-    return gate(requests, terms, begin, max(series.first + len(series.start_s), begin), recording.usage)
+    end = max(series.first + len(series.start_s), begin)
+    if terms.process == "watched":
+        return watched_gate(recording, series, begin)
+    if terms.process == "closed":
+        return closed_gate(recording, requests, begin, end)
+    return gate(requests, terms, begin, end, recording.usage)
 
 
 def _survey(recording: Recording, series: Series, terms: Terms) -> Survey:

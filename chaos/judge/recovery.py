@@ -4,7 +4,8 @@
     time_to_recover_s  start of the first recovered window - injection
     recovery_lag_s     the same - the clearing of the fault; 0 when the service healed itself before
     lost_requests      sum over incidents of (A_i - G_i) - (1 - g0) * A_i
-    outage_seconds     sum over incidents of (1 - clip(g_i / g0, 0, 1)) * w: the resilience triangle (Bruneau 2003)
+    outage_seconds     sum over incidents of (1 - clip(g_i / g0, 0, 1)) * w: the resilience triangle (Bruneau 2003);
+                       of a load that is no open loop, with q_i / q0 where that is less
 
 Injection and clearing are the host's acknowledgements. Times have the resolution of one window. A relapse, an incident
 within 3 holds of the one before or of the clearing, moves the recovery on; what begins later is not put down to the
@@ -74,9 +75,13 @@ def disturbed(series: Series, incidents: Sequence[Incident], linger: int = 0) ->
 
 
 def recovery_findings(
-    series: Series, baseline: Baseline, incidents: Sequence[Incident], recoveries: Sequence[Recovery]
+    series: Series,
+    baseline: Baseline,
+    incidents: Sequence[Incident],
+    recoveries: Sequence[Recovery],
+    by_rate: bool = False,
 ) -> Findings:
-    """Return the five figures of a run with at least one episode."""
+    """Return the five figures of a run with at least one episode; `by_rate`: requests that stay away are an outage."""
     open_ones = [r for r in recoveries if r.recovered_s is None]
     lasting = max(recoveries, key=lambda r: r.at_least_s)
     worst = max(open_ones, key=lambda r: r.at_least_s) if open_ones else lasting
@@ -84,7 +89,7 @@ def recovery_findings(
         "time_to_detect_s": _detect(recoveries),
         "time_to_recover_s": _recover(worst, lasting, bool(incidents)),
         "recovery_lag_s": _lag(worst, recoveries, bool(incidents)),
-        **_cost(series, baseline, incidents, worst.why_open),
+        **_cost(series, baseline, incidents, worst.why_open, by_rate),
     }
 
 
@@ -144,12 +149,14 @@ def _lag(worst: Recovery, recoveries: Sequence[Recovery], seen: bool) -> Finding
     return Finding(Figure(value=max(lags), unit="s"), "" if seen else UNSEEN)
 
 
-def _cost(series: Series, baseline: Baseline, incidents: Sequence[Incident], why_open: str) -> Findings:
+def _cost(series: Series, baseline: Baseline, incidents: Sequence[Incident], why_open: str, by_rate: bool) -> Findings:
     """Return lost requests and outage. While an incident is open both are what they came to by the end, or more."""
     mask, g0 = disturbed(series, incidents), baseline.goodput.x0
     due, good = series.scheduled[mask], series.good[mask]
     lost = max(0.0, float(np.sum(g0 * due - good)))
     served = np.clip(np.nan_to_num(series.goodput[mask] / g0, nan=1.0), 0.0, 1.0)
+    if by_rate:
+        served = np.minimum(served, np.nan_to_num(series.qps[mask] / baseline.qps.x0, nan=1.0))
     outage = float(np.sum(1 - served)) * series.window_s
     reason = f"counted to the end of the observation, where it was not over: {why_open}" if why_open else ""
     return {

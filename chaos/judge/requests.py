@@ -1,6 +1,6 @@
 """What became of each request, as columns: the one place that says which request counts as answered, and which as good.
 
-    answered   a complete response with a status of 2xx or 3xx
+    answered   a complete response with a status of 2xx or 3xx; of a load by Locust, what Locust calls a success
     good       answered, and within every limit of the SLO that is declared: latency, ttft and tpot together
     unsent     was due, and never left the generator: the generator's failing, not the system's
 
@@ -47,7 +47,8 @@ class Requests:
 def requests_of(samples: Samples, zero: int, terms: Terms) -> Requests:
     """Return the columns of all samples; `zero` is the end of the baseline in ns."""
     rows = samples.rows
-    answered = (rows["error"] == 0) & (rows["status"] >= 200) & (rows["status"] < 400)
+    success = (rows["status"] >= 200) & (rows["status"] < 400)
+    answered = (rows["error"] == 0) & (success | (terms.process == "closed"))
     delay = seconds_after(rows["scheduled"], rows["sent"])
     delay[rows["sent"] == 0] = np.nan
     return Requests(

@@ -22,23 +22,27 @@ from chaos.judge.requests import BoolArray, FloatArray, IntArray, Requests, requ
 from chaos.record.recording import Recording
 from chaos.record.samples import Samples
 from chaos.record.terms import Terms
+from chaos.record.traffic import read_traffic
 
 _QUANTILES = (0.50, 0.95, 0.99)
+_WATCHED = ("qps", "offered", "latency")
 
 
 @dataclass(frozen=True)
 class Series:
     """One entry a window in every array; `start_s` is in s from the end of the baseline.
 
+    Counts are whole numbers, of traffic that was only watched fractions: see `watched_series`.
+
     Latencies are percentiles over the answered requests that were due in the window; nan where there was none.
     """
 
     window_s: float
     start_s: FloatArray
-    scheduled: IntArray
-    answered: IntArray
-    good: IntArray
-    completed: IntArray
+    scheduled: IntArray | FloatArray
+    answered: IntArray | FloatArray
+    good: IntArray | FloatArray
+    completed: IntArray | FloatArray
     latency_p50_s: FloatArray
     latency_p95_s: FloatArray
     latency_p99_s: FloatArray
@@ -55,7 +59,7 @@ class Series:
         return self.completed / self.window_s
 
     @property
-    def errors(self) -> IntArray:
+    def errors(self) -> IntArray | FloatArray:
         """How many of the requests due in the window were never answered with success."""
         return self.scheduled - self.answered
 
@@ -76,11 +80,12 @@ class Series:
         return min(max(entry, 0), len(self.start_s) - 1)
 
 
-def series_of(recording: Recording) -> Series:
-    """Return the series of a recording; it is empty when no load was started."""
-    terms = recording.terms
-    requests = load_requests(recording)
-    return cut(requests, terms, last_window(recording, requests))
+def series_of(recording: Recording, requests: Requests | None = None) -> Series:
+    """Return the series of a recording, whose requests may be at hand; it is empty when no load was started."""
+    if recording.terms.process == "watched":
+        return watched_series(recording)
+    requests = load_requests(recording) if requests is None else requests
+    return cut(requests, recording.terms, last_window(recording, requests))
 
 
 def load_requests(recording: Recording) -> Requests:
@@ -124,6 +129,36 @@ def cut(requests: Requests, terms: Terms, last: int) -> Series:
         latency_p50_s=p50,
         latency_p95_s=p95,
         latency_p99_s=p99,
+    )
+
+
+def watched_series(recording: Recording) -> Series:
+    """Return the series of traffic that was watched: fractions, NaN where a window is a gap, one latency a window.
+
+    Where no query counts what was offered, a request is taken to be served that was seen at all.
+    """
+    terms, rows = recording.terms, read_traffic(recording.path)
+    first = -whole_windows(terms.warmup + terms.baseline, terms.window)
+    done = any(e["outcome"] == "done" for e in recording.named("run.ended"))
+    size = whole_windows(terms.observe, terms.window) - first if done else len(rows)
+    values = np.full((len(_WATCHED), size), np.nan)
+    for row in rows[:size]:
+        values[:, row["window"]] = [row.get(name, np.nan) for name in _WATCHED]
+    qps, offered, latency = values
+    served = np.nan_to_num(qps) * terms.window
+    scheduled = np.where(np.isnan(offered), served, np.nan_to_num(offered) * terms.window)
+    good = np.minimum(served, scheduled)  # a rate of one moment may be above that of the next
+    nothing = np.full(size, np.nan)
+    return Series(
+        window_s=terms.window,
+        start_s=np.arange(first, first + size, dtype=np.float64) * terms.window,
+        scheduled=scheduled,
+        answered=good,
+        good=good,
+        completed=qps * terms.window,
+        latency_p50_s=nothing,
+        latency_p95_s=latency,
+        latency_p99_s=nothing,
     )
 
 

@@ -18,6 +18,7 @@ import math
 import numpy as np
 
 from chaos.judge.baseline import Baseline
+from chaos.judge.dispersion import Dispersion
 from chaos.judge.finding import Finding, Findings, measured, missing
 from chaos.judge.incidents import REACH, SMOOTH
 from chaos.judge.series import Series
@@ -27,25 +28,34 @@ from chaos.record.terms import Terms
 EXTREME = 3.0
 
 
-def throughput_findings(series: Series, baseline: Baseline | None, generator: Generator, terms: Terms) -> Findings:
+def throughput_findings(
+    series: Series, baseline: Baseline | None, generator: Generator, terms: Terms, dispersion: Dispersion | None
+) -> Findings:
     """Return the rates and the dip."""
     rates = {
-        "offered_rate": measured(generator.offered_rate, "1/s"),
+        "offered_rate": _offered(generator),
         "achieved_rate": measured(generator.achieved_rate, "1/s"),
     }
-    return rates | _levels(series) | {"qps_dip": _dip(series, baseline, terms)}
+    return rates | _levels(series) | {"qps_dip": _dip(series, baseline, terms, dispersion)}
+
+
+def _offered(generator: Generator) -> Finding:
+    if generator.offered_rate is None:
+        return missing("1/s", "no rate was intended, and nobody counted what was offered")
+    return measured(generator.offered_rate, "1/s")
 
 
 def _levels(series: Series) -> Findings:
     qps = series.qps[series.observed]
+    qps = qps[~np.isnan(qps)]
     if not len(qps):
         return {name: missing("1/s", "nothing was observed") for name in ("qps_mean", "qps_p05")}
     values = {"qps_mean": float(np.mean(qps)), "qps_p05": float(np.quantile(qps, 0.05))}
     return {name: measured(value, "1/s", window_s=series.window_s, n=len(qps)) for name, value in values.items()}
 
 
-def _dip(series: Series, baseline: Baseline | None, terms: Terms) -> Finding:
-    if baseline is None or baseline.qps.x0 == 0:
+def _dip(series: Series, baseline: Baseline | None, terms: Terms, dispersion: Dispersion | None) -> Finding:
+    if baseline is None or dispersion is None or baseline.qps.x0 == 0:
         return missing("1", "there is no baseline to say which QPS is normal")
     if not terms.offered_evenly(-terms.baseline, terms.observe):
         return missing(
@@ -54,7 +64,7 @@ def _dip(series: Series, baseline: Baseline | None, terms: Terms) -> Finding:
     means = centred_means(series)
     if not len(means):
         return missing("1", f"the observation is shorter than the {SMOOTH} windows that are averaged")
-    spread = EXTREME * math.sqrt(terms.arrival_dispersion / (SMOOTH * baseline.qps.x0 * series.window_s))
+    spread = EXTREME * math.sqrt(dispersion.f0 / (SMOOTH * baseline.qps.x0 * series.window_s))
     dip = max(0.0, 1 - float(means.min()) / baseline.qps.x0)
 
     def doubt(limit: float) -> str:
@@ -69,6 +79,7 @@ def _dip(series: Series, baseline: Baseline | None, terms: Terms) -> Finding:
 
 
 def centred_means(series: Series) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return the mean QPS over 5 windows about each window of the observation that has them all."""
+    """Return the mean QPS over 5 windows about each window of the observation that has them all, none of them a gap."""
     qps = series.qps[max(-series.first - REACH, 0) :]
-    return np.convolve(qps, np.ones(SMOOTH) / SMOOTH, mode="valid") if len(qps) >= SMOOTH else np.empty(0)
+    means = np.convolve(qps, np.ones(SMOOTH) / SMOOTH, mode="valid") if len(qps) >= SMOOTH else np.empty(0)
+    return means[~np.isnan(means)]

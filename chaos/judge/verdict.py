@@ -51,9 +51,13 @@ class Generator(Frozen):
 
     What it used of its machine is None where the recording does not say: `cpu_busiest` is the highest share of one core
     that any of its processes had in any second, the lags are of their event loops.
+
+    loop: open (requests are due at fixed moments), closed (users send when they have their answers: no rate is offered)
+    or watched (traffic that is there already).
     """
 
-    offered_rate: float
+    loop: Literal["open", "closed", "watched"] = "open"
+    offered_rate: float | None
     achieved_rate: float
     send_delay_p50_s: float | None = None
     send_delay_p99_s: float | None = None

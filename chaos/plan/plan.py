@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from chaos.plan.draw import draw_hosts, draw_seed
+from chaos.plan.existing import PlannedLocust, PlannedTraffic, existing_terms, plan_existing
 from chaos.plan.rates import intended_rates, mean_rate
 from chaos.plan.reach import BlastRadius, blast_radius, check_reach
 from chaos.plan.step import Step
-from chaos.record.terms import Frozen, ProbeTerms, Process, RatePiece, Terms
+from chaos.record.terms import Frozen, ProbeTerms, Process, Terms
 from chaos.spec.abort import AbortCondition
 from chaos.spec.experiment import Experiment, FaultStep
 from chaos.spec.inventory import Inventory
@@ -92,12 +93,15 @@ class PlannedProbe(Frozen):
     parameters: dict[str, Any]
 
 
+AnyPlannedLoad = PlannedLoad | PlannedLocust | PlannedTraffic
+
+
 class Plan(Frozen):
     """What one trial of an experiment does. `trial` counts from 0."""
 
     trial: int
     terms: Terms
-    load: PlannedLoad
+    load: AnyPlannedLoad
     probes: tuple[PlannedProbe, ...] = ()
     steps: tuple[Step, ...]
     abort: tuple[AbortCondition, ...]
@@ -116,10 +120,10 @@ def make_plan(experiment: Experiment, inventory: Inventory, trial: int = 0) -> P
         for planned in _plan(experiment, inventory, index, step, trial)
     )
     check_reach(steps, inventory)
-    load, times = _load(experiment, inventory, trial), experiment.timeline
+    load = _load(experiment, inventory, trial)
     return Plan(
         trial=trial,
-        terms=_terms(experiment, intended_rates(load, times.warmup, times.baseline, times.observe)),
+        terms=_terms(experiment, load),
         load=load,
         probes=tuple(_probe(probe, inventory) for probe in experiment.probes),
         steps=steps,
@@ -137,20 +141,12 @@ def _plan(experiment: Experiment, inventory: Inventory, index: int, step: FaultS
         yield Step(id=f"{fault.kind}-{index}@{host}", fault=fault, host=host, at_s=step.at, for_s=step.for_)
 
 
-def _terms(experiment: Experiment, profile: tuple[RatePiece, ...]) -> Terms:
-    load, timeline, slo = experiment.load, experiment.timeline, _slo(experiment.load)
+def _terms(experiment: Experiment, load: AnyPlannedLoad) -> Terms:
+    timeline = experiment.timeline
     return Terms(
         name=experiment.name,
         hypothesis=experiment.hypothesis,
-        rate=mean_rate(profile, 0, timeline.observe) if profile else load.arrivals.rate or 0.0,
-        process=load.arrivals.process,
-        burstiness=load.arrivals.burstiness,
-        profile=profile,
-        classes=tuple(c.name for c in load.classes),
-        slo_latency=slo.latency,
-        slo_ttft=slo.ttft,
-        slo_tpot=slo.tpot,
-        stream=load.stream,
+        **_load_terms(experiment, load),
         warmup=timeline.warmup,
         baseline=timeline.baseline,
         observe=timeline.observe,
@@ -178,8 +174,29 @@ def _probe(probe: GivenProbe, inventory: Inventory) -> PlannedProbe:
     )
 
 
-def _load(experiment: Experiment, inventory: Inventory, trial: int) -> PlannedLoad:
+def _load_terms(experiment: Experiment, planned: AnyPlannedLoad) -> dict[str, Any]:
+    load, times = experiment.load, experiment.timeline
+    if not isinstance(load, Load) or not isinstance(planned, PlannedLoad):
+        assert not isinstance(load, Load), "a load of our own is planned as one"
+        return existing_terms(load)
+    slo, profile = _slo(load), intended_rates(planned, times.warmup, times.baseline, times.observe)
+    return {
+        "rate": mean_rate(profile, 0, times.observe) if profile else load.arrivals.rate or 0.0,
+        "profile": profile,
+        "process": load.arrivals.process,
+        "burstiness": load.arrivals.burstiness,
+        "classes": tuple(c.name for c in load.classes),
+        "slo_latency": slo.latency,
+        "slo_ttft": slo.ttft,
+        "slo_tpot": slo.tpot,
+        "stream": load.stream,
+    }
+
+
+def _load(experiment: Experiment, inventory: Inventory, trial: int) -> AnyPlannedLoad:
     load, timeline = experiment.load, experiment.timeline
+    if not isinstance(load, Load):
+        return plan_existing(load, timeline, inventory)
     return PlannedLoad(
         url=fill(load.url, {name: inventory.url_of(name) for name in placeholders(load.url)}),
         method=load.method,

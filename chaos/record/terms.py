@@ -46,7 +46,7 @@ STREAMED = ("ttft", "tpot", "itl", "tokens")
 """How the names of figures and budgets begin that only a load of streams has."""
 
 
-Process = Literal["constant", "poisson", "gamma", "trace"]
+Process = Literal["constant", "poisson", "gamma", "trace", "closed", "watched"]
 
 
 class Frozen(BaseModel):
@@ -93,15 +93,16 @@ class ProbeTerms(Frozen):
 class Terms(Frozen):
     """The load that was intended, the timeline, and the limits. Times in s, rates in 1/s.
 
-    `profile` is the intended rate over time where it is not `rate` throughout; `rate` is then its mean over the
-    observation.
+    `process` says when requests come: an open loop's arrivals, "closed" (each user sends when it has its answer) or
+    "watched" (traffic that is there already). Of those two no rate is intended, and `rate` is 0. `profile` is the
+    intended rate over time where it is not `rate` throughout; `rate` is then its mean over the observation.
 
     `zero` of every figure is the end of the baseline: warm-up runs from -(warmup + baseline), observation to `observe`.
     """
 
     name: str
     hypothesis: str = ""
-    rate: float
+    rate: float = 0.0
     process: Process = "poisson"
     burstiness: float = 1.0
     profile: tuple[RatePiece, ...] = ()
@@ -110,6 +111,8 @@ class Terms(Frozen):
     slo_ttft: float | None = None
     slo_tpot: float | None = None
     stream: bool = False
+    offered_known: bool = True
+    """Whether the requests that failed are counted too; of watched traffic only where a query was given for it."""
     warmup: float
     baseline: float
     observe: float
@@ -118,12 +121,18 @@ class Terms(Frozen):
     probes: tuple[ProbeTerms, ...] = ()
 
     @property
-    def arrival_dispersion(self) -> float:
+    def is_open_loop(self) -> bool:
+        """Whether requests were due at moments fixed beforehand, whatever the answers did."""
+        return self.process not in ("closed", "watched")
+
+    @property
+    def arrival_dispersion(self) -> float | None:
         """F0, the variance-to-mean ratio that the arrivals alone put into a count: 1 Poisson, 0 paced, 1/b gamma.
 
         Of a trace it is not known and 1 by convention: the real CV of a replay contains the trace's own burstiness.
+        None where it does not follow from the process and has to be measured: `judge.dispersion`.
         """
-        return {"constant": 0.0, "poisson": 1.0, "gamma": 1.0 / self.burstiness, "trace": 1.0}[self.process]
+        return {"constant": 0.0, "poisson": 1.0, "gamma": 1.0 / self.burstiness, "trace": 1.0}.get(self.process)
 
     def intended(self, begin: float, end: float) -> float:
         """Return how many requests were meant to be due in a span (s from zero), on the mean of all seeds."""

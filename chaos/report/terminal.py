@@ -10,6 +10,7 @@ Nothing is read as rich markup, since names come from the recording. Colour only
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -185,9 +186,8 @@ def _fault(line: FaultLine) -> Text:
 
 
 def _generator(load: Generator) -> Text:
-    rates = f": {wording.say(load.achieved_rate, '1/s')} of {wording.say(load.offered_rate, '1/s')} sent"
     text = Text("sound" if load.sound else "NOT SOUND")
-    text.append(f"{rates} · send delay p99 {wording.say(load.send_delay_p99_s, 's')} · {load.unsent} unsent")
+    text.append(f": {wording.say_load(load)}")
     if load.cpu_busiest is not None:
         text.append(f" · busiest {wording.say(load.cpu_busiest, '1')} of a core")
         text.append(f" · loop lag p99 {wording.say(load.loop_lag_p99_s, 's')}")
@@ -206,7 +206,7 @@ def _shape(series: Series, marks: Marks, width: int) -> Text:
 def _legend(series: Series, marks: Marks, start: float, end: float) -> str:
     held = f" · {HELD} fault" if marks.bands else ""
     back = f" · {BACK} back at {wording.say_time(marks.recovered_s)}" if marks.recovered_s is not None else ""
-    top = wording.say(max(series.qps), "1/s")
+    top = wording.say(max((q for q in series.qps if not math.isnan(q)), default=math.nan), "1/s")
     return f"QPS, 0 to {top}, {wording.say_time(start)} to {wording.say_time(end)}{held}{back}"
 
 

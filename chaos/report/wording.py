@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from chaos.judge.verdict import BudgetLine, Figure, Outcome, ProbeLine
+from chaos.judge.verdict import BudgetLine, Figure, Generator, Outcome, ProbeLine
 from chaos.units import show_seconds
 
 NOTHING = "—"
@@ -110,6 +110,17 @@ def say_value(line: BudgetLine) -> str:
     said = say(line.value, line.unit, line.name)
     same = line.value is not None and line.value != line.limit and said == say(line.limit, line.unit, line.name)
     return f"{said} ({line.value:.9g})" if same else said
+
+
+def say_load(load: Generator) -> str:
+    """Return which load it was and how it went: "closed loop by Locust, 100/s sent, latency from the send"."""
+    achieved, offered = say(load.achieved_rate, "1/s"), say(load.offered_rate, "1/s")
+    if load.loop == "closed":
+        return f"closed loop by Locust, {achieved} sent, latency from the send"
+    if load.loop == "watched":
+        return f"watched and not made by us, {achieved} of {offered} served"
+    delay = say(load.send_delay_p99_s, "s")
+    return f"{achieved} of {offered} sent · send delay p99 {delay} · {load.unsent} unsent"
 
 
 def say_time(at_s: float | None, digits: int = 1) -> str:

@@ -98,13 +98,13 @@ class DaskGenerators:
 
     lead = _START_UP
 
-    def __init__(self, workers: list[Worker]) -> None:
-        self._workers = workers
+    def __init__(self, workers: list[Worker], load: PlannedLoad) -> None:
+        self._workers, self._load = workers, load
         self._clocks = [worker.clock() for worker in workers]
 
-    def start(self, folder: Path, load: PlannedLoad, start: int, events: EventLog, clock: Clock) -> ShardedLoad:
+    def start(self, folder: Path, start: int, events: EventLog, clock: Clock) -> ShardedLoad:
         """Hand out the tasks. Raises LoadFailed, with none of them left running, when a worker can't take its own."""
-        plans = divide(folder, load_plan(folder, load, start), len(self._workers))
+        plans = divide(folder, load_plan(folder, self._load, start), len(self._workers))
         shards: list[RemoteShard] = []
         for worker, reading, plan in zip(self._workers, self._clocks, plans, strict=True):
             try:
@@ -251,23 +251,23 @@ class RemoteShard:
 
 
 @contextmanager
-def workers_at(address: str, shards: int) -> Iterator[DaskGenerators]:
+def workers_at(address: str, load: PlannedLoad) -> Iterator[DaskGenerators]:
     """Connect to a scheduler and choose a worker for each shard. Raises Refusal where too few are fit for it."""
     try:
         client = Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise Refusal(f"--dask {address}: no Dask scheduler answers there: {error}") from error
-    with _workers_of(client, address, shards) as chosen:
+    with _workers_of(client, address, load) as chosen:
         yield chosen
 
 
 @contextmanager
-def workers_over_ssh(hosts: Sequence[Host], shards: int) -> Iterator[DaskGenerators]:
+def workers_over_ssh(hosts: Sequence[Host], load: PlannedLoad) -> Iterator[DaskGenerators]:
     """Start a scheduler on the first host and a worker for each shard, on the hosts in turn. Raises Refusal.
 
     Whoever can talk to a Dask worker can run code in it, so they talk over TLS with keys that are made for this run.
     """
-    used = [hosts[0], *(hosts[shard % len(hosts)] for shard in range(shards))]
+    used = [hosts[0], *(hosts[shard % len(hosts)] for shard in range(load.processes))]
     security = Security.temporary()
     try:
         with dask.config.set(_tls_settings(security)):
@@ -292,13 +292,14 @@ def workers_over_ssh(hosts: Sequence[Host], shards: int) -> Iterator[DaskGenerat
     with cluster:
         client = Client(cluster, timeout=_CONNECT, set_as_default=False)
         with suppress(TimeoutError):  # a worker says that it is there before it is; too few are refused below
-            client.wait_for_workers(shards, timeout=_CONNECT)
-        with _workers_of(client, cluster.scheduler_address, shards) as chosen:
+            client.wait_for_workers(load.processes, timeout=_CONNECT)
+        with _workers_of(client, cluster.scheduler_address, load) as chosen:
             yield chosen
 
 
 @contextmanager
-def _workers_of(client: Client, address: str, shards: int) -> Iterator[DaskGenerators]:
+def _workers_of(client: Client, address: str, load: PlannedLoad) -> Iterator[DaskGenerators]:
+    shards = load.processes
     # the client is closed before the pool is waited for: a question to a worker that is gone ends with its connection
     with ThreadPoolExecutor(4 * shards, "dask") as pool, client:
         known = {at: worker["host"] for at, worker in client.scheduler_info(n_workers=-1)["workers"].items()}
@@ -310,7 +311,7 @@ def _workers_of(client: Client, address: str, shards: int) -> Iterator[DaskGener
         chosen = spread(known, shards)
         _check_versions(client.run(remote.identity, workers=chosen, on_error="return"))
         try:
-            crew = DaskGenerators([Worker(client, at, pool) for at in chosen])
+            crew = DaskGenerators([Worker(client, at, pool) for at in chosen], load)
         except Exception as error:  # whatever Dask, the network or the other machine raises
             raise Refusal(f"Dask at {address}: a worker's clock can't be read: {error!r}") from error
         yield crew

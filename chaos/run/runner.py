@@ -178,7 +178,7 @@ class _Trial:
         """Run the load and the faults, with the health probes beside."""
         terms = self._plan.terms
         zero = start + int((terms.warmup + terms.baseline) * NS)
-        load = self._crew.start(self.folder, self._plan.load, start, self._events, self._clock)
+        load = self._crew.start(self.folder, start, self._events, self._clock)
         self._events.write("load.started", zero=zero)
         threads = [threading.Thread(target=self._carry_out, args=(*work, zero), name=work[0].id) for work in self._work]
         try:
@@ -246,7 +246,7 @@ class _Trial:
 
     def _watch(self, load: Load, health: HealthProcess, start: int) -> None:
         """Tell the watcher how it goes and guard the abort conditions, to the end of the observation or a stop."""
-        guard = AbortGuard(self._plan.abort, self._plan.load.slo.latency)
+        guard = AbortGuard(self._plan.abort, self._plan.terms.slo_latency)
         ahead = self._phases(start)
         end = start + int(self._plan.load.duration * NS)
         while (now := self._clock.now()) < end and not self._stop.is_set():
@@ -278,13 +278,13 @@ class _Trial:
             self._stop.set("aborted", f"{broken.text!r} held")
         done = int((now - start) // live.window)
         recent = max(0, done - 1)
-        offered = int(live.scheduled[recent]) if done else 0
+        offered = float(live.scheduled[recent]) if done else 0.0
         self._watcher.update(
             Snapshot(
                 elapsed=(now - start) / NS,
                 total=self._plan.load.duration,
-                qps=tuple(float(n) for n in live.completed[:done]),
-                error_ratio=float(live.failed[recent] / offered) if offered else 0.0,
+                qps=tuple(float(n) * NS / live.window for n in live.completed[:done]),
+                error_ratio=float(live.failed[recent] / offered) if offered > 0 else 0.0,
                 hosts=dict(self._hosts),
                 fault_active=any(state.endswith("applied") for state in self._hosts.values()),
             )

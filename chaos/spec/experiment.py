@@ -24,6 +24,9 @@ from chaos.spec.abort import Abort
 from chaos.spec.budgets import Budgets, given
 from chaos.spec.fields import Count, Delay, PositiveDuration, Spec, Text, Whole
 from chaos.spec.load import Load
+from chaos.spec.load_locust import Locust
+from chaos.spec.load_prometheus import Traffic
+from chaos.spec.loads import AnyLoad
 from chaos.spec.places import Document, Path
 from chaos.spec.probes import GivenProbe, read_probes
 from chaos.spec.selection import Selection
@@ -95,8 +98,8 @@ class Experiment(Spec):
     """Words to select experiments by."""
     seed: Whole = 1
     """All that is random follows from it and the number of the trial."""
-    load: Load
-    """What is sent, how often, and what counts as good."""
+    load: AnyLoad
+    """What is sent, how often, and what counts as good; or a locustfile; or traffic that is there already."""
     probes: SkipValidation[tuple[GivenProbe, ...]] = ()
     """What is asked beside the load, as monitoring would ask it; each probe has samples and a detection of its own."""
     timeline: Timeline
@@ -209,6 +212,16 @@ def _check_times(sheet: Sheet, steps: dict[int, FaultStep], timeline: Any) -> No
 
 
 def _check_load(sheet: Sheet, experiment: Experiment) -> None:
-    """Note what the load would find wrong once it runs for the whole timeline."""
-    for at, text in experiment.load.mistakes(experiment.timeline.total):
-        sheet.wrong(("load", *at), text)
+    """Note what the load would find wrong once it runs for the whole timeline, or can't tell in it."""
+    load = experiment.load
+    if isinstance(load, Load):
+        for at, text in load.mistakes(experiment.timeline.total):
+            sheet.wrong(("load", *at), text)
+    if isinstance(load, Locust) and (why := load.spawning_mistake(experiment.timeline.warmup)):
+        sheet.wrong(("load", "spawn_rate"), why)
+    if isinstance(load, Traffic):
+        if why := load.misfit(experiment.timeline.warmup + experiment.timeline.baseline):
+            sheet.wrong(("load", "interval"), why)
+        for index, condition in enumerate(experiment.abort):
+            if key := load.needed_by(condition.signal):
+                sheet.wrong(("abort", index), f"watches {condition.signal}, which needs load.{key}: a query for it")

@@ -44,7 +44,7 @@ def check_url(url: str) -> str:
     return url
 
 
-def _template(url: str) -> str:
+def check_template(url: str) -> str:
     """Check a URL with each placeholder filled by its own name."""
     filled = _PLACEHOLDER.sub(r"\1", url)
     if "{" in filled or "}" in filled:
@@ -136,7 +136,7 @@ class Senders(Spec):
 class Load(Spec):
     """What is sent, how often, and what counts as good."""
 
-    url: Annotated[Text, AfterValidator(_template)]
+    url: Annotated[Text, AfterValidator(check_template)]
     """Where to; `{name}` stands for a host of the inventory, or for the first host of a group."""
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
     """The method of HTTP."""

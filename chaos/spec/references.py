@@ -13,7 +13,8 @@ from chaos.contracts import Fault, PowerState
 from chaos.errors import ChaosError, InventoryError, SpecError
 from chaos.spec.experiment import Experiment, FaultStep
 from chaos.spec.inventory import Inventory
-from chaos.spec.load import Senders, check_url, fill, placeholders
+from chaos.spec.load import Load, Senders, check_url, fill, placeholders
+from chaos.spec.loads import address_of
 from chaos.spec.places import Mistake, Path
 from chaos.spec.probes import GivenProbe, mistakes_of
 from chaos.spec.selection import On
@@ -24,7 +25,10 @@ Complaint = tuple[Path, str]
 
 def check_references(experiment: Experiment, inventory: Inventory) -> None:
     """Return when the inventory has all that the experiment names. Raises SpecError with every mistake."""
-    complaints = [*_of_url(experiment.load.url, inventory), *_of_senders(experiment.load.on, inventory)]
+    key, url = address_of(experiment.load)
+    complaints = list(_of_url(("load", key), url, inventory)) if url else []
+    if isinstance(experiment.load, Load):
+        complaints += _of_senders(experiment.load.on, inventory)
     for index, probe in enumerate(experiment.probes):
         complaints += [(("probes", index, *path), text) for path, text in _of_probe(probe, inventory)]
     for index, step in enumerate(experiment.faults):
@@ -45,8 +49,7 @@ def needs_power(fault: Fault[Any]) -> bool:
     return any(isinstance(question, PowerState) for question in fault.reading().questions)
 
 
-def _of_url(url: str, inventory: Inventory) -> Iterator[Complaint]:
-    at = ("load", "url")
+def _of_url(at: Path, url: str, inventory: Inventory) -> Iterator[Complaint]:
     known = [*inventory.hosts, *inventory.groups]
     unknown = [name for name in placeholders(url) if name not in known]
     for name in unknown:

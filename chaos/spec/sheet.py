@@ -139,8 +139,9 @@ def _keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    """Return the values of a model's `kind`, by which pydantic tells the members of a union apart."""
-    return get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
+    """Return what pydantic tells the members of a union apart by: the values of `kind`, or the name of the class."""
+    kinds = get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
+    return (*kinds, model.__name__)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -124,6 +124,7 @@ def test_any_values_in_an_experiment(tmp_path: Path, registry: FaultRegistry, do
         except PlanRefused:
             return
         else:
+            assert isinstance(planned, PlannedLoad)
             check_load(planned)
 
 

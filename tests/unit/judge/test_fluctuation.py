@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from chaos.judge.dispersion import Dispersion
 from chaos.judge.fluctuation import Fluctuation, fluctuation, fluctuation_findings
 from chaos.record.terms import Terms
 
@@ -38,7 +39,8 @@ def test_too_few_windows_or_no_request_is_an_error(counts: np.ndarray[tuple[int]
 
 
 def test_too_few_steady_windows_give_figures_without_value() -> None:
-    found = fluctuation_findings(np.full(6, 100), Terms(name="x", rate=100, warmup=0, baseline=0, observe=6))
+    terms = Terms(name="x", rate=100, warmup=0, baseline=0, observe=6)
+    found = fluctuation_findings(np.full(6, 100), terms, Dispersion(1.0))
     assert {name: f.figure.value for name, f in found.items()} == {
         "qps_cv_raw": None,
         "qps_cv_noise": None,

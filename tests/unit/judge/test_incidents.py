@@ -10,7 +10,7 @@ from chaos.judge.incidents import Alarm, Incident, cusum, watch
 from chaos.judge.series import Series
 
 DUE = 1000
-BASELINE = Baseline(60, Level(1.0, 0.01), Level(1000.0, 31.6), Level(np.log(0.021), 0.1), 0.001, 0.0)
+BASELINE = Baseline(60, Level(1.0, 0.01), Level(1000.0, 31.6), 1.0, Level(np.log(0.021), 0.1), 0.001, 0.0)
 
 
 def series(goodput: Sequence[float], latency: Sequence[float] | None = None) -> Series:
@@ -44,7 +44,7 @@ def test_a_clean_outage_is_found_to_the_window(depth: float, length: int) -> Non
 
 def test_an_alarm_that_never_leaves_the_band_is_no_incident() -> None:
     level = BASELINE.goodput.x0 - 4 * BASELINE.goodput.s0
-    loose = Baseline(60, BASELINE.goodput, BASELINE.qps, BASELINE.log_latency, 0.1, 0.1)
+    loose = Baseline(60, BASELINE.goodput, BASELINE.qps, 1.0, BASELINE.log_latency, 0.1, 0.1)
     low = series([1] * 10 + [level] * 30)
     assert cusum((1 - low.goodput) / 0.01) is not None
     assert list(watch(low, loose, 1).incidents(0, 40)) == []

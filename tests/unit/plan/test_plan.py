@@ -6,11 +6,13 @@ from typing import Any, ClassVar, Self
 
 import pytest
 
+import chaos.catalog
 from chaos.catalog import FaultRegistry
 from chaos.contracts import HostView, PowerState, Reading
 from chaos.errors import Exit, PlanRefused, SpecError
 from chaos.plan.draw import draw_hosts
-from chaos.plan.plan import Plan, make_plan
+from chaos.plan.existing import PlannedLocust, PlannedTraffic
+from chaos.plan.plan import Plan, PlannedLoad, make_plan
 from chaos.record.terms import Terms
 from chaos.spec.experiment import Experiment, load_experiment
 from chaos.spec.inventory import Inventory, load_inventory
@@ -98,8 +100,13 @@ def test_a_fault_is_bound_to_its_host(tmp_path: Path) -> None:
     assert [s.fault.model_dump()["interface"] for s in plan.steps] == ["eth0", "eth1"]
 
 
+def own(plan: Plan) -> PlannedLoad:
+    assert isinstance(plan.load, PlannedLoad)
+    return plan.load
+
+
 def test_the_load_is_complete(tmp_path: Path) -> None:
-    load = make_plan(experiment(tmp_path), inventory(tmp_path)).load
+    load = own(make_plan(experiment(tmp_path), inventory(tmp_path)))
     assert load.url == "http://10.0.0.10:8000/v1"
     assert load.headers == {"Content-Type": "application/json"}
     assert [(c.name, c.weight, c.body) for c in load.classes] == [
@@ -134,7 +141,7 @@ def test_a_pick_follows_from_the_seed_and_the_trial(tmp_path: Path) -> None:
     hosts, case = inventory(tmp_path), experiment(tmp_path, slow("{group: workers, pick: 2}"))
     assert make_plan(case, hosts, 3) == make_plan(case, hosts, 3)
     assert len({picked(make_plan(case, hosts, trial)) for trial in range(20)}) > 3
-    seeds = {make_plan(experiment(tmp_path, seed=seed), hosts, trial).load.seed for seed in (1, 2) for trial in (0, 1)}
+    seeds = {own(make_plan(experiment(tmp_path, seed=seed), hosts, trial)).seed for seed in (1, 2) for trial in (0, 1)}
     assert len(seeds) == 4
 
 
@@ -207,3 +214,26 @@ def test_power_that_can_not_be_driven_is_refused(tmp_path: Path) -> None:
 def test_a_name_the_inventory_does_not_have_is_a_mistake_in_the_file(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"case\.yaml:\d+:\d+: faults\[0\]\.on: 'w9' is no host or group"):
         make_plan(experiment(tmp_path, slow("w9")), inventory(tmp_path))
+
+
+def with_load(tmp_path: Path, load: str) -> Plan:
+    file = tmp_path / "existing.yaml"
+    file.write_text(f"name: x\nload: {load}\ntimeline: {{warmup: 5s, baseline: 100s, observe: 60s}}\n")
+    return make_plan(load_experiment(file, chaos.catalog.faults()), inventory(tmp_path))
+
+
+def test_a_locustfile_is_found_beside_its_experiment_and_is_a_closed_loop(tmp_path: Path) -> None:
+    (tmp_path / "users.py").touch()
+    load = "{locust: users.py, host: 'http://{gateway}/', users: 9, spawn_rate: 3/s, slo: {latency: 2s}}"
+    plan = with_load(tmp_path, load)
+    assert isinstance(plan.load, PlannedLocust)
+    assert (plan.load.locustfile, plan.load.host) == (str(tmp_path / "users.py"), "http://10.0.0.10:8000/")
+    assert (plan.load.users, plan.load.spawn_rate, plan.load.workers, plan.load.duration) == (9, 3.0, 1, 165.0)
+    assert (plan.terms.process, plan.terms.is_open_loop, plan.terms.slo_latency) == ("closed", False, 2.0)
+
+
+def test_watched_traffic_has_windows_of_its_interval(tmp_path: Path) -> None:
+    plan = with_load(tmp_path, "{prometheus: 'http://{gateway}', query: up, interval: 5s}")
+    assert isinstance(plan.load, PlannedTraffic)
+    assert (plan.load.prometheus, plan.load.interval) == ("http://10.0.0.10:8000", 5.0)
+    assert (plan.terms.process, plan.terms.window, plan.terms.offered_known) == ("watched", 5.0, False)

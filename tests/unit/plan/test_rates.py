@@ -9,7 +9,7 @@ import pytest
 
 from chaos.catalog import FaultRegistry
 from chaos.errors import InputError
-from chaos.plan.plan import Plan, make_plan
+from chaos.plan.plan import Plan, PlannedLoad, make_plan
 from chaos.run.load import load_plan
 from chaos.spec.experiment import Experiment, load_experiment
 from chaos.spec.inventory import load_inventory
@@ -45,14 +45,14 @@ def test_steps_count_from_the_start_of_the_load(tmp_path: Path) -> None:
     pieces = [(piece.begin, piece.end, piece.first, piece.last) for piece in made.terms.profile]
     assert pieces == [(-12, 0, 10, 10), (0, 10, 10, 30), (10, 20, 0, 0)]
     assert made.terms.rate == 10
-    steps = load_plan(tmp_path, made.load, start=0).steps
+    steps = load_plan(tmp_path, load_of(made), start=0).steps
     assert [(step.seconds, step.first, step.last) for step in steps] == [(12, 10, 10), (10, 10, 30), (None, 0, 0)]
 
 
 @pytest.mark.parametrize("fit", ["", ", fit: thin, rate: 2/s", ", fit: scale, rate: 8/s"])
 def test_a_trace_is_counted_as_it_will_be_sent(tmp_path: Path, fit: str) -> None:
     made = plan(tmp_path, f"{{process: trace, trace: synthetic.csv{fit}}}")
-    load = load_plan(tmp_path, made.load, start=0)
+    load = load_plan(tmp_path, load_of(made), start=0)
     assert load.trace == str(tmp_path / "synthetic.csv")
     replay = Replay.of(load.trace, load.fit, load.rate, load.duration, load.seed)
     times = np.concatenate(list(replay.offsets())) / 1e9 - 12
@@ -72,6 +72,11 @@ def test_a_trace_that_changed_since_it_was_checked_is_refused(tmp_path: Path) ->
 def test_classes_know_their_prompts_and_whether_they_are_json(tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text("three\n")
     classes = '[{name: a, json: {n: "{prompt}"}}, {name: b, body: "{prompt}", prompts: own.txt}]'
-    first, second = load_plan(tmp_path, plan(tmp_path, "{rate: 5/s}", classes).load, start=0).classes
+    first, second = load_plan(tmp_path, load_of(plan(tmp_path, "{rate: 5/s}", classes)), start=0).classes
     assert (first.is_json, first.prompts) == (True, str(tmp_path / "prompts.txt"))
     assert (second.is_json, second.prompts) == (False, str(tmp_path / "own.txt"))
+
+
+def load_of(made: Plan) -> PlannedLoad:
+    assert isinstance(made.load, PlannedLoad)
+    return made.load

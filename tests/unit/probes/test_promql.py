@@ -23,8 +23,8 @@ UP = 'label_replace(vector(1), "job", "gateway", "", "")'
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with prometheus(tmp_path_factory.mktemp("prometheus")) as address:
-        yield address
+    with prometheus(tmp_path_factory.mktemp("prometheus")) as running:
+        yield running.url
 
 
 def query(url: str, text: str) -> tuple[Sample, ...]:

@@ -359,7 +359,7 @@ def test_unix_socket(run: Run, tmp_path: Path) -> None:
 
 
 def test_every_kind_of_error_has_one_of_httpx_s() -> None:
-    of_other_tools = {ErrorKind.UNHEALTHY}
+    of_other_tools = {ErrorKind.UNHEALTHY, ErrorKind.REJECTED}
     assert set(transport._ERRORS) == set(ErrorKind) - {ErrorKind.OK} - of_other_tools
 
 

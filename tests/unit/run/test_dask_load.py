@@ -104,7 +104,7 @@ def load_on(folder: Path, plan: Plan, address: str | None, hosts: Mapping[str, H
     try:
         with generators(plan.load, hosts or {}, address) as crew:
             start = clock.now() + int(crew.lead * NS)
-            load = crew.start(folder, plan.load, start, events, clock)
+            load = crew.start(folder, start, events, clock)
             events.write("load.started", zero=start + NS)
             yield load
             events.write("load.ended", status=load.stop())

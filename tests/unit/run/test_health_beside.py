@@ -14,7 +14,7 @@ from chaos.clock import NS, SystemClock
 from chaos.errors import Refusal
 from chaos.judge import judge
 from chaos.judge.verdict import ProbeLine, Verdict
-from chaos.plan.plan import Plan, make_plan
+from chaos.plan.plan import Plan, PlannedLoad, make_plan
 from chaos.record.events import EventLog
 from chaos.record.recording import Recording
 from chaos.run.health import HealthProcess
@@ -73,6 +73,7 @@ class Outage:
         (self._folder / "plan.json").write_text(json.dumps({"terms": terms.model_dump()}))
         events = EventLog(self._folder / "events.jsonl", self._clock)
         health = HealthProcess.start(self._folder, self._plan.probes, start, self._plan.load.duration)
+        assert isinstance(self._plan.load, PlannedLoad)
         load = LoadProcess.start(self._folder, self._plan.load, start)
         events.write("load.started", zero=zero)
         try:

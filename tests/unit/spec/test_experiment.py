@@ -11,10 +11,16 @@ from chaos.spec.abort import AbortCondition
 from chaos.spec.budgets import Budgets
 from chaos.spec.experiment import Experiment, load_experiment
 from chaos.spec.inventory import load_inventory
+from chaos.spec.load import Load
 from chaos.spec.references import check_references
 from chaos.spec.selection import On, Pick
 
 CASES = Path(__file__).parents[2] / "cases" / "spec"
+
+
+def own(experiment: Experiment) -> Load:
+    assert isinstance(experiment.load, Load)
+    return experiment.load
 
 
 def test_the_documented_experiment(registry: FaultRegistry) -> None:
@@ -22,7 +28,7 @@ def test_the_documented_experiment(registry: FaultRegistry) -> None:
     experiment = load_experiment(CASES / "good" / "worker-latency.yaml", chaos.catalog.faults())
     (step,) = experiment.faults
     assert experiment.name == "50 ms on one worker"
-    assert [(c.name, c.weight) for c in experiment.load.classes] == [("hot", 90.0), ("cold", 10.0)]
+    assert [(c.name, c.weight) for c in own(experiment).classes] == [("hot", 90.0), ("cold", 10.0)]
     assert (step.fault.kind, step.on, step.at, step.for_) == (
         "netem",
         On(group="workers", pick=Pick(count=1)),
@@ -43,7 +49,7 @@ def shorthands(registry: FaultRegistry) -> Experiment:
 
 def test_shorthands(shorthands: Experiment) -> None:
     assert (shorthands.name, shorthands.hypothesis, shorthands.tags) == ("on", "no", ("yes", "1:30"))
-    assert shorthands.load.arrivals.rate == pytest.approx(20.0)
+    assert own(shorthands).arrivals.rate == pytest.approx(20.0)
     assert [(s.on, s.at, s.for_) for s in shorthands.faults] == [
         ("worker-1", 0.0, 20.0),
         (On(hosts=("worker-1", "worker-2")), 30.0, 20.0),
@@ -75,8 +81,8 @@ def test_every_budget_can_be_written() -> None:
 def test_a_control_run_has_no_faults(registry: FaultRegistry) -> None:
     control = load_experiment(CASES / "good" / "control.yaml", registry)
     assert control.faults == ()
-    assert (control.seed, control.trials, control.timeline.warmup, control.load.timeout) == (1, 1, 5.0, 10.0)
-    assert [c.name for c in control.load.classes] == ["default"]
+    assert (control.seed, control.trials, control.timeline.warmup, own(control).timeout) == (1, 1, 5.0, 10.0)
+    assert [c.name for c in own(control).classes] == ["default"]
 
 
 def test_what_does_not_last_needs_no_for(registry: FaultRegistry) -> None:
@@ -108,6 +114,7 @@ def test_a_share_is_rounded_down_to_no_less_than_one(pick: Pick, size: int, host
 @pytest.mark.parametrize("name", ["trace", "steps"])
 def test_loads_that_change_over_time(name: str, registry: FaultRegistry) -> None:
     load = load_experiment(CASES / "good" / f"{name}.yaml", registry).load
+    assert isinstance(load, Load)
     arrivals = load.arrivals
     if name == "steps":
         assert [(step.for_, step.rates) for step in arrivals.steps] == [

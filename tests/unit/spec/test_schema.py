@@ -28,7 +28,7 @@ def test_it_is_a_schema(schema: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
-@pytest.mark.parametrize("name", ["shorthands", "control", "kill", "trace", "steps", "probes"])
+@pytest.mark.parametrize("name", ["shorthands", "control", "kill", "trace", "steps", "probes", "locust", "prometheus"])
 def test_it_takes_what_is_right(schema: dict[str, Any], name: str) -> None:
     assert mistakes(schema, GOOD / f"{name}.yaml") == []
 
