@@ -65,13 +65,15 @@ class Calibration(Frozen):
             "a quieter machine and calibrate it (gameday probe --calibrate)"
         )
 
-    def objections(self, terms: Terms) -> Iterator[str]:
-        """Yield why a load and its budgets can't be measured from this machine."""
-        if terms.rate > self.ceiling:
+    def objections(self, terms: Terms, processes: int = 1) -> Iterator[str]:
+        """Yield why a load that `processes` share, and its budgets, can't be measured from this machine."""
+        ceiling = self.ceiling * min(processes, self.machine.cores)
+        if terms.peak_rate > ceiling:
             yield (
-                f"load.arrivals.rate: {terms.rate:,g}/s is above the {self.ceiling:,.0f}/s that the generator of "
-                f"{self.machine.hostname} can keep (measured {self.measured[:10]} against a null server): lower the "
-                "rate, or calibrate again (gameday probe --calibrate)"
+                f"load.arrivals.rate: {terms.peak_rate:,g}/s is above the {ceiling:,.0f}/s that the generator of "
+                f"{self.machine.hostname} can keep with {processes} of its processes (measured {self.measured[:10]} "
+                "against a null server): lower the rate, share the load between more processes or machines, or "
+                "calibrate again (gameday probe --calibrate)"
             )
         for budget in terms.budgets:
             if budget.name == "qps_cv" and (objection := self.objection_to_cv(budget.limit, terms)):

@@ -126,6 +126,11 @@ class Terms(Frozen):
         return self.process not in ("closed", "watched")
 
     @property
+    def peak_rate(self) -> float:
+        """The highest rate that is intended at any time, in 1/s; 0 where none is."""
+        return max((max(piece.first, piece.last) for piece in self.profile), default=self.rate)
+
+    @property
     def arrival_dispersion(self) -> float | None:
         """F0, the variance-to-mean ratio that the arrivals alone put into a count: 1 Poisson, 0 paced, 1/b gamma.
 

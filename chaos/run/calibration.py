@@ -91,9 +91,9 @@ def stored() -> Calibration | None:
         raise InputError(f"{path}: can't be read; `gameday probe --calibrate` writes it anew: {error}") from error
 
 
-def refuse_unmeasurable(terms: Terms, calibration: Calibration | None) -> None:
-    """Raise Refusal when this machine is known not to be able to measure what is asked."""
-    if calibration and (objections := list(calibration.objections(terms))):
+def refuse_unmeasurable(terms: Terms, calibration: Calibration | None, processes: int = 1) -> None:
+    """Raise Refusal when this machine is known not to be able to measure what is asked, with so many processes."""
+    if calibration and (objections := list(calibration.objections(terms, processes))):
         raise Refusal("\n".join(objections))
 
 

@@ -24,7 +24,7 @@ import chaos
 from chaos.clock import NS, Clock, SystemClock
 from chaos.contracts import Target
 from chaos.errors import ChaosError, LoadFailed, Refusal, Stuck, TargetError
-from chaos.plan.plan import Plan
+from chaos.plan.plan import Plan, PlannedLoad
 from chaos.plan.step import Step
 from chaos.record.calibration import Calibration
 from chaos.record.events import EventLog
@@ -98,7 +98,7 @@ class Runner:
 
         Raises Refusal or TargetError before anything is touched; after that, what happens is in the recording.
         """
-        refuse_unmeasurable(self.plan.terms, self.calibration)
+        refuse_unmeasurable(self.plan.terms, self.known, self._processes)
         stop = Stop(self.clock)
         with (
             signals(stop, self.watcher.note),
@@ -110,6 +110,16 @@ class Runner:
                 before = {name: fingerprint(target) for name, target in targets.items()}
                 trial = _Trial(self, targets, stop, crew)
                 return trial.run(before)
+
+    @property
+    def _processes(self) -> int:
+        return self.plan.load.processes if isinstance(self.plan.load, PlannedLoad) else 1
+
+    @property
+    def known(self) -> Calibration | None:
+        """What is known of the machine that makes the load; nothing of other machines."""
+        elsewhere = self.dask is not None or (isinstance(self.plan.load, PlannedLoad) and self.plan.load.senders)
+        return None if elsewhere else self.calibration
 
     @contextmanager
     def _locked(self, targets: Mapping[str, Target]) -> Iterator[None]:
@@ -333,6 +343,6 @@ def _write_inputs(folder: Path, runner: Runner) -> None:
         "command": sys.argv,
         "lease_s": runner.lease,
         "hosts": sorted({step.host for step in runner.plan.steps}),
-        "calibration": runner.calibration.model_dump() if runner.calibration else None,
+        "calibration": runner.known.model_dump() if runner.known else None,
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")

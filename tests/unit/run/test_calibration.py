@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chaos.errors import InputError, Refusal
 from chaos.record.calibration import Calibration, OwnFluctuation
-from chaos.record.terms import Budget, Terms
+from chaos.record.terms import Budget, RatePiece, Terms
 from chaos.run import calibration
 from chaos.run.calibration import calibrate, path_of, refuse_unmeasurable, store, stored, this_machine
 
@@ -109,9 +109,23 @@ def test_what_can_not_be_measured_is_refused_all_at_once() -> None:
     with pytest.raises(Refusal) as refusal:
         refuse_unmeasurable(terms(50_000, Budget(name="qps", limit=1), cv(0.003)), KNOWN)
     assert str(refusal.value).splitlines() == [
-        f"load.arrivals.rate: 50,000/s is above the 40,000/s that the generator of {host} can keep (measured "
-        "2026-11-24 against a null server): lower the rate, or calibrate again (gameday probe --calibrate)",
+        f"load.arrivals.rate: 50,000/s is above the 40,000/s that the generator of {host} can keep with 1 of "
+        "its processes (measured 2026-11-24 against a null server): lower the rate, share the load between more "
+        "processes or machines, or calibrate again (gameday probe --calibrate)",
         f"budgets.qps_cv: 0.003 is below the 0.004 that the generator of {host} wavers by itself (measured 2026-11-24 "
         "at 20,000/s against a null server): allow more, or measure from a quieter machine and calibrate it (gameday "
         "probe --calibrate)",
     ]
+
+
+def test_processes_keep_together_what_one_can_not_as_far_as_there_are_cores() -> None:
+    known = KNOWN.model_copy(update={"machine": this_machine().model_copy(update={"cores": 2})})
+    refuse_unmeasurable(terms(80_000), known, processes=2)
+    with pytest.raises(Refusal, match="above the 80,000/s"):
+        refuse_unmeasurable(terms(80_001), known, processes=3)
+
+
+def test_the_highest_of_the_steps_must_be_kept() -> None:
+    ramp = RatePiece(begin=0, end=30, first=100, last=40_001)
+    with pytest.raises(Refusal, match="40,001/s is above"):
+        refuse_unmeasurable(terms(20_000).model_copy(update={"profile": (ramp,)}), KNOWN)
