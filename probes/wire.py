@@ -319,7 +319,7 @@ class Connection(asyncio.Protocol):
         if self._endpoint.unix_socket is not None:  # EPIPE: it was closed before; else what was sent may have been read
             unread = isinstance(self.cause, BrokenPipeError)
         else:
-            unread = _unacknowledged(cast("Any", self._transport))
+            unread = _unacknowledged(self.extra("socket"))
         return ErrorKind.STALE_CONNECTION if unread else otherwise
 
     def _abort(self) -> None:
@@ -358,12 +358,13 @@ def _why_lost(exc: Exception | None) -> ErrorKind:
     return ErrorKind.RESET if isinstance(exc, ConnectionError) else ErrorKind.CONNECTION_LOST
 
 
-def _unacknowledged(transport: asyncio.Transport) -> bool:
+def _unacknowledged(connected: socket.socket | None) -> bool:
     """Return whether bytes that were sent were never acknowledged; yes where the kernel does not say.
 
-    tcpi_bytes_acked counts the SYN as one byte.
+    Under TLS the socket may be gone before its owner hears of the end, and can't be asked then. tcpi_bytes_acked counts
+    the SYN as one byte.
     """
-    info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES) if connected else b""
     if len(info) < 216:
         return True
     (acked,) = _BYTES_ACKED.unpack_from(info, 120)
