@@ -8,6 +8,7 @@ Usable on its own, and nothing here imports `chaos`. One run is one process, `py
     url        a target's address, taken apart once
     request    a class of requests as bytes (`template` says what may stand in a body)
     timer      waking at absolute times; timeouts of equal length
+    endpoint   where connections go, and how https is verified there
     wire       one HTTP/1.1 connection, and what can go wrong with it (`errors` names it)
     streams    a connection whose answers are streamed chat completions (`sse`, `completion`)
     httpx_channel   HTTP/2, by httpx

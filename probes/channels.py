@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+from probes.endpoint import Endpoint
 from probes.open_loop import Channel, ChannelOwner
 from probes.plan import LoadPlan
 from probes.streams import StreamConnection
 from probes.url import Url
-from probes.wire import Connection, Endpoint
+from probes.wire import Connection
 
 
 @asynccontextmanager

@@ -14,9 +14,10 @@ from typing import cast
 
 import httptools
 
+from probes.endpoint import Endpoint
 from probes.errors import ErrorKind
 from probes.timer import Deadlines
-from probes.wire import Connection, Endpoint, Owner
+from probes.wire import Connection, Owner
 
 HIGH, LOW = 256 * 1024, 64 * 1024  # bytes
 

@@ -24,6 +24,7 @@ from pathlib import Path
 import uvloop
 
 from probes.channels import channel_maker
+from probes.endpoint import tls_context
 from probes.errors import PlanError
 from probes.generator import GeneratorMonitor
 from probes.live import WINDOW, LiveWriter
@@ -35,7 +36,6 @@ from probes.samples import ChunkFile, SampleFile
 from probes.schedule import Arrivals, Renewals, Schedule
 from probes.trace import Replay
 from probes.url import Url
-from probes.wire import tls_context
 
 _OTHER_FILES = 64  # descriptors this process needs beside its connections
 

@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from probes.endpoint import Endpoint
 from probes.errors import ErrorKind
 from probes.exchange import Exchange, ExchangeConnection, Origin, Upload
 from probes.head import buffered_body, check_length, chunk, encode_head, framed, is_chunked
 from probes.pool import Deadline, Outgoing, Pool, drop
-from probes.wire import Endpoint
 
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
 """What httpx allows itself by default."""

@@ -229,8 +229,8 @@ class Load(Spec):
 
 
 def _tls_mistakes(tls: Tls | None) -> Iterator[tuple[Path, str]]:
+    from probes.endpoint import tls_context
     from probes.errors import PlanError
-    from probes.wire import tls_context
 
     try:
         if tls:

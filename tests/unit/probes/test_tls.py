@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import trustme
 
+from probes.endpoint import tls_context
 from probes.errors import PlanError
 from probes.plan import RequestClass
-from probes.wire import tls_context
 from tests.unit.probes import oracle_server, real_nginx
 from tests.unit.probes.oracle_server import Oracle
 from tests.unit.probes.real_nginx import Nginx

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import uvloop
 
+from probes.endpoint import Endpoint
 from probes.errors import ErrorKind
-from probes.wire import Connection, Endpoint, _why_lost
+from probes.wire import Connection, _why_lost
 from tests.unit.probes import oracle_server
 from tests.unit.probes.oracle_server import Oracle
 
