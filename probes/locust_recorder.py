@@ -27,8 +27,10 @@ from typing import Any
 
 import gevent
 import numpy as np
+from numpy.typing import NDArray
 
 from probes.errors import ErrorKind
+from probes.histogram import BUCKETS, bucket_of, quantile
 from probes.live import WINDOW, LiveWriter
 from probes.locust_plan import LocustPlan
 from probes.samples import SampleFile
@@ -93,23 +95,29 @@ class Recorder:
 
 @dataclass
 class _Usage:
-    """What this process used: its share of a core each second, and how late greenlets wake (s)."""
+    """What this process used: its share of a core each second, and how late greenlets wake.
+
+    The lags are counted and not kept, so that a long load takes no more memory than a short one.
+    """
 
     began: float = field(default_factory=time.monotonic)
     busiest: float = 0.0
-    lags: list[float] = field(default_factory=list)
+    longest: float = 0.0
+    lags: NDArray[np.int64] = field(default_factory=lambda: np.zeros((1, BUCKETS), np.int64))
 
     def watch(self, seconds: float) -> None:
         """Measure for a while."""
         begin, cpu = time.monotonic(), _cpu()
         while (before := time.monotonic()) < begin + seconds:
             gevent.sleep(_LAG)
-            self.lags.append(time.monotonic() - before - _LAG)
+            lag = time.monotonic() - before - _LAG
+            self.longest = max(self.longest, lag)
+            self.lags[0, bucket_of(int(lag * 1e6))] += 1
         self.busiest = max(self.busiest, (_cpu() - cpu) / (time.monotonic() - begin))
 
     def summary(self) -> dict[str, Any]:
         """Return the fields of `chaos.record.usage`."""
-        p50, p99, longest = np.quantile(self.lags or [0.0], (0.5, 0.99, 1.0)).tolist()
+        p50, p99 = (float(quantile(self.lags, share)[0]) if self.lags.any() else 0.0 for share in (0.5, 0.99))
         return {
             "transport": f"locust {locust.__version__}",
             "cpu_s": _cpu(),
@@ -117,7 +125,7 @@ class _Usage:
             "busiest": self.busiest,
             "loop_lag_p50_s": p50,
             "loop_lag_p99_s": p99,
-            "loop_lag_max_s": longest,
+            "loop_lag_max_s": self.longest,
         }
 
 
