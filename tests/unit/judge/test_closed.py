@@ -59,6 +59,23 @@ def test_a_stall_is_found_though_nobody_sends(tmp_path: Path) -> None:
     assert any("closed loop" in reason and "lost_requests" in reason for reason in verdict.reasons)
 
 
+@pytest.mark.parametrize(
+    ("strained", "said"),
+    [({"busiest": 0.95}, "took 95% of a core"), ({"loop_lag_p99_s": 0.2}, "the p99 of its lag is 200 ms")],
+)
+def test_a_worker_that_is_short_of_its_machine_makes_the_run_unknown(
+    tmp_path: Path, strained: dict[str, float], said: str
+) -> None:
+    usage = {"transport": "locust", "cpu_s": 1.0, "wall_s": 95.0, "busiest": 0.2, "loop_lag_p50_s": 0.0}
+    usage |= {"loop_lag_p99_s": 0.001, "loop_lag_max_s": 0.3}
+    recording = recorded(tmp_path)
+    (tmp_path / "generator.json").write_text(json.dumps([usage, usage | strained]))
+    verdict = judge(recording)
+    assert verdict.verdict == "unknown"
+    assert not verdict.generator.sound
+    assert any(said in reason for reason in verdict.reasons)
+
+
 def test_a_steady_service_has_no_fluctuation_beyond_its_baseline(tmp_path: Path) -> None:
     real, shown = [], []
     for seed in range(8):
