@@ -76,10 +76,15 @@ class Fuse:
         if said != "armed":
             raise FuseNotArmed(f"{self.target.name}: the fuse {self.name} says {said!r} where 'armed' was expected")
 
-    def renew(self) -> None:
-        """Move the lease's deadline to one lease from now. Raises TargetError when the host can't be reached."""
-        renewal = f"echo $((now + {round(self.lease * 100)})) >lease"  # no mv(1): a heartbeat is to cost no process
-        self.target.run(f"cd {quote(self.folder)} && {NOW} && {renewal}", timeout=max(2.0, self.lease / 2))
+    @property
+    def renewal(self) -> str:
+        """Sh that moves the lease's deadline to one lease from now and prints the fuse's state; it fails for no fuse."""
+        renew = f"echo $((now + {round(self.lease * 100)})) >lease"  # no mv(1): a heartbeat is to cost no process
+        return f'(cd {quote(self.folder)} && {NOW} && {renew} && read -r state <state && echo "$state")'
+
+    def renew(self) -> str:
+        """Renew the lease once and return the state. Raises TargetError when the host can't be reached."""
+        return self.target.run(self.renewal, timeout=max(2.0, self.lease / 2)).stdout.strip()
 
     def state(self) -> str:
         """Return what the fuse says of itself; empty where it is gone."""

@@ -38,7 +38,7 @@ def test_a_loop_that_is_held_up(tmp_path: Path) -> None:
     seen = _monitored(tmp_path / "seen.json", hold_up=0.3, busy=0)
     assert 0.27 <= seen["loop_lag_max_s"] < 5
     assert seen["loop_lag_p50_s"] < 0.1
-    assert seen["wall_s"] >= 0.5
+    assert seen["wall_s"] >= 0.45  # a timer may fire within its clock's resolution early
     assert (seen["transport"], seen["connections_opened"]) == ("wire", 3)
 
 
