@@ -138,7 +138,10 @@ def _plan(experiment: Experiment, inventory: Inventory, index: int, step: FaultS
         hosts = draw_hosts(hosts, step.on.pick.out_of(len(hosts)), experiment.seed, trial, index)
     for host in hosts:
         fault = step.fault.bind(inventory.view(host))
-        yield Step(id=f"{fault.kind}-{index}@{host}", fault=fault, host=host, at_s=step.at, for_s=step.for_)
+        yield Step(
+            id=f"{fault.kind}-{index}@{host}", fault=fault, host=host, at_s=step.at, for_s=step.for_,
+            start=step.start, min_hosts=step.min_hosts,
+        )  # fmt: skip
 
 
 def _terms(experiment: Experiment, load: AnyPlannedLoad) -> Terms:

@@ -78,7 +78,7 @@ class Fuse:
 
     @property
     def renewal(self) -> str:
-        """Sh that moves the lease's deadline to one lease from now and prints the fuse's state; it fails for no fuse."""
+        """Sh that moves the lease's deadline to one lease from now and prints its state; it fails where no fuse is."""
         renew = f"echo $((now + {round(self.lease * 100)})) >lease"  # no mv(1): a heartbeat is to cost no process
         return f'(cd {quote(self.folder)} && {NOW} && {renew} && read -r state <state && echo "$state")'
 

@@ -1,13 +1,13 @@
 """One fault on one host, in the one order that is safe.
 
     prepare   read before -> objection?                                              nothing is touched
-    arm       ledger: undo written and fsynced -> fuse armed on the host, seen armed
+    undo      ledger: undo written and fsynced
+    arm       fuse armed on the host, seen armed, its lease renewed by the host's heartbeat
     apply     apply -> read: is it there? is the control path?      otherwise reverted at once
-    hold      heartbeats, from `arm` on, in a thread of their own
     revert    undo -> read until the host is as it was -> fuse disarmed -> ledger closed
 
-`revert` may be called from any state after `arm`, as often as one likes. It ends in one of two ways: the host was read
-and is as it was, or `Stuck` is raised. While the host can't be reached it waits: the fuse is at work there.
+`revert` may be called from any state, as often as one likes. It ends in one of two ways: the host was read and is as it
+was, or `Stuck` is raised. While the host can't be reached it waits: the fuse is at work there.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ from chaos.contracts import ControlPath, Dose, Fault, Reading, Target
 from chaos.errors import ChaosError, NotApplied, Objection, Stuck, TargetError
 from chaos.record.events import EventLog
 from chaos.run.fuse import Fuse, Undo
-from chaos.run.heartbeat import Heartbeat
+from chaos.run.heartbeat import Heartbeat, Held
 from chaos.run.ledger import Entry, Ledger
+from chaos.run.staging import Moment, stage
 
 _PATIENCE = 20.0  # s beyond lease and settling, for a host that can't be reached while its fuse undoes the fault
 _CONFIRM_WITHIN = 2.0  # s: a killed process takes a moment to be gone
+_PAUSE = 0.3  # s between two looks at a host that does not read as it was yet
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where a fault acts: the host, and the target its fuse stands on (the host itself, or the controller)."""
+    """Where a fault acts, and where its fuse stands: on the host or the controller, with the heartbeat there."""
 
     host: Target
     fuse_on: Target
     fuse_home: str
+    heartbeat: Heartbeat
 
 
 @dataclass
@@ -50,8 +53,11 @@ class Injection:
     hold: float
     before: Any = None
     fuse: Fuse | None = field(default=None, init=False)
-    heartbeat: Heartbeat | None = field(default=None, init=False)
+    touched: bool = field(default=False, init=False)
+    """Whether any part of the fault may be on the host."""
     applied: bool = field(default=False, init=False)
+    _began: int = field(default=0, init=False)
+    _undone: int = field(default=0, init=False)
 
     def prepare(self) -> None:
         """Read the host as it is. Raises Objection; nothing is touched."""
@@ -60,33 +66,35 @@ class Injection:
         if why_not:
             raise Objection(f"{self.host}: {self.fault.kind}: {why_not}")
 
-    def arm(self) -> None:
-        """Write the undo down here, then place it there. After this no death of ours can keep the fault."""
+    def undo(self) -> Entry:
+        """Return what is to be written in the ledger before the fuse is armed."""
         undo = Undo.of(self.site.host.render(action) for action in self.fault.revert(self.before))
-        ttl = self.hold + self.lease + self.fault.settle
-        self.fuse = Fuse(self.site.fuse_on, self.id, undo, self.lease, ttl, self.site.fuse_home)
-        self.ledger.open(Entry(self.id, self.host, self.fault.undo_from, self.fuse.name, undo))
+        self.fuse = Fuse(self.site.fuse_on, self.id, undo, self.lease, self._ttl, self.site.fuse_home)
+        return Entry(self.id, self.host, self.fault.undo_from, self.fuse.name, undo)
+
+    def arm(self) -> None:
+        """Place the undo there, once it is written down here. After this no death of ours can keep the fault."""
+        if self.fuse is None:
+            self.ledger.open(self.undo())
+        assert self.fuse is not None, "undo() makes it"
         self.fuse.arm()
-        self.heartbeat = Heartbeat(self.fuse, self._missed)
-        self.heartbeat.start()
+        self.site.heartbeat.keep(self._held, Held(self.fuse.renewal, "armed"))
         self.events.write(
-            "fault.armed", fault=self.id, kind=self.fault.kind, host=self.host, lease_s=self.lease, ttl_s=ttl
+            "fault.armed", fault=self.id, kind=self.fault.kind, host=self.host, lease_s=self.lease, ttl_s=self._ttl
         )
 
-    def apply(self) -> int:
-        """Bring the fault about and see it; return when the host acknowledged it (ns).
+    def apply(self, moment: Moment | None = None) -> int:
+        """Bring the fault about, now or at a moment of the host's own clock, and see it; return when it was there (ns).
 
         Raises NotApplied or TargetError; the caller reverts on any exception.
         """
-        began = self.clock.now()
-        for action in self.fault.apply(self.before):
-            self.site.host.perform(action)
-        acknowledged = self.clock.now()
+        began = self.clock.now() if moment is None else moment.when
+        applied = self._perform(moment)
         self._see_it_applied()
         self.applied = True
         self.events.write(
             "fault.applied",
-            t=acknowledged,
+            t=applied,
             fault=self.id,
             host=self.host,
             kind=self.fault.kind,
@@ -96,7 +104,7 @@ class Injection:
             shade=self.fault.shade,
             release=self.fault.release,
         )
-        return acknowledged
+        return applied
 
     def measure_dose(self) -> Dose:
         """Read what arrived, at the end of the hold, and note it."""
@@ -113,28 +121,53 @@ class Injection:
 
     def revert(self) -> None:
         """Undo, and read until the host is as it was. Raises Stuck."""
+        end = self._in(self.lease + self.fault.settle + _PATIENCE)
+        while why := self.try_revert():
+            if not self.touched:
+                self.events.write("note", text=f"{self.host}: an armed fuse is left to its lease, unused: {why}")
+                return
+            if self.clock.now() >= end:
+                raise self._stuck(why)
+            self.clock.sleep_until(self._in(_PAUSE))
+
+    def try_revert(self) -> str:
+        """Undo once, and read. Return "" where the host is as it was, else why nobody can say that it is."""
         if self.fuse is None:
-            return
-        began = self.clock.now()
-        cleared, by, why = self._undo_and_read(self.fuse)
-        if self.heartbeat is not None:
-            self.heartbeat.stop()  # not before: while we are at it, the fuse need not be; where we fail, it must
-        if why:
-            raise self._stuck(self.fuse, why)
-        self.ledger.close(self.id)
-        if self.applied:
-            self.events.write(
-                "fault.cleared", t=cleared, fault=self.id, host=self.host, began=began, reverted=True, by=by
-            )
-        self.fuse = None
+            return ""
+        self._began = self._began or self.clock.now()
+        try:
+            if self.touched and (why := self._undo_and_read()):
+                return why
+            by = "fuse" if self.fuse.state().startswith("clean") else "controller"
+            self.site.heartbeat.let_go(self._held)
+            self.fuse.disarm()
+        except TargetError as error:
+            return str(error)
+        self._close(by)
+        return ""
 
     @property
     def host(self) -> str:
         """The host's name."""
         return self.site.host.name
 
-    def _missed(self, error: TargetError) -> None:
-        self.events.write("note", text=f"{self.host}: no heartbeat: {error}")
+    @property
+    def _ttl(self) -> float:
+        return self.hold + self.lease + self.fault.settle
+
+    @property
+    def _held(self) -> str:
+        return f"the fuse {self.id}"
+
+    def _perform(self, moment: Moment | None) -> int:
+        """Do it, and return when the host acknowledged it, or when it says that it did it."""
+        self.touched = True
+        actions = self.fault.apply(self.before)
+        if moment is not None and self.fuse is not None:
+            return stage(self.site.host, actions, self.fuse, moment, self.clock)
+        for action in actions:
+            self.site.host.perform(action)
+        return self.clock.now()
 
     def _see_it_applied(self) -> None:
         reading, end = self.fault.reading(), self._in(_CONFIRM_WITHIN)
@@ -148,34 +181,31 @@ class Injection:
         if state != "armed":
             raise NotApplied(f"{self.host}: {self.fault.kind}: its fuse says {state!r} where 'armed' was expected")
 
-    def _undo_and_read(self, fuse: Fuse) -> tuple[int, str, str]:
-        """Return when the undo was acknowledged (ns), by whom, and why it could not be verified (empty when it was)."""
-        acknowledged, why = 0, ""
-        end = self._in(self.lease + self.fault.settle + _PATIENCE)
-        while self.clock.now() < end:
-            try:
-                if not acknowledged:
-                    for action in self.fault.revert(self.before):
-                        self.site.host.perform(action)
-                    acknowledged = self.clock.now()
-                now = read(self.site.host, self.fault.reading())
-                if self.fault.is_reverted(self.before, now):
-                    by = "fuse" if fuse.state().startswith("clean") else "controller"
-                    if self.heartbeat is not None:
-                        self.heartbeat.stop()
-                    fuse.disarm()
-                    return acknowledged, by, ""
-                why = f"it reads {now} where it was {self.before}"
-            except TargetError as error:
-                why = str(error)
-            self.clock.sleep_until(self._in(0.3))
-        return acknowledged, "", why
+    def _undo_and_read(self) -> str:
+        """Undo, once the host takes it; return why the host does not read as it was, "" where it does."""
+        if not self._undone:
+            for action in self.fault.revert(self.before):
+                self.site.host.perform(action)
+            self._undone = self.clock.now()
+        now = read(self.site.host, self.fault.reading())
+        return "" if self.fault.is_reverted(self.before, now) else f"it reads {now} where it was {self.before}"
+
+    def _close(self, by: str) -> None:
+        self.ledger.close(self.id)
+        if self.applied:
+            self.events.write(
+                "fault.cleared", t=self._undone, fault=self.id, host=self.host, began=self._began, reverted=True, by=by
+            )
+        self.fuse = None
 
     def _in(self, seconds: float) -> int:
         return self.clock.now() + round(seconds * NS)
 
-    def _stuck(self, fuse: Fuse, why: str) -> Stuck:
-        by_hand = f"cd {fuse.folder} && sh ./undo && sh ./clean && echo clean"
+    def _stuck(self, why: str) -> Stuck:
+        """Note it. The heartbeat ends: while we were at it the fuse need not be, where we failed it must."""
+        assert self.fuse is not None, "what has no fuse is not on"
+        self.site.heartbeat.let_go(self._held)
+        by_hand = f"cd {self.fuse.folder} && sh ./undo && sh ./clean && echo clean"
         self.events.write("fault.stuck", fault=self.id, host=self.host, why=why, by_hand=by_hand)
         where = self.host if self.fault.undo_from == "host" else "this machine"
         return Stuck(f"{self.host}: {self.fault.kind} may still be on: {why}\n  run on {where} as root: {by_hand}")

@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +43,20 @@ class Ledger:
         self.path = folder / NAME
         self._lock = threading.Lock()
 
-    def open(self, entry: Entry) -> None:
-        """Write an undo down; returns once it is on the disk."""
-        undo = {"do": entry.undo.do, "clean": entry.undo.clean}
+    def open(self, *entries: Entry) -> None:
+        """Write undos down; returns once all are on the disk."""
         self._append(
-            {"id": entry.id, "state": "open", "host": entry.host, "at": entry.at, "fuse": entry.fuse, "undo": undo}
+            *(
+                {
+                    "id": entry.id,
+                    "state": "open",
+                    "host": entry.host,
+                    "at": entry.at,
+                    "fuse": entry.fuse,
+                    "undo": {"do": entry.undo.do, "clean": entry.undo.clean},
+                }
+                for entry in entries
+            )
         )
 
     @contextmanager
@@ -66,9 +75,9 @@ class Ledger:
                 return True
             return False
 
-    def close(self, entry_id: str) -> None:
-        """Note that an undo was done and read back."""
-        self._append({"id": entry_id, "state": "closed"})
+    def close(self, *ids: str) -> None:
+        """Note that undos were done and read back."""
+        self._append(*({"id": entry_id, "state": "closed"} for entry_id in ids))
 
     def still_open(self) -> list[Entry]:
         """Return the entries that were never closed, in the order in which they were opened."""
@@ -81,10 +90,10 @@ class Ledger:
                 entries.pop(line["id"], None)
         return list(entries.values())
 
-    def _append(self, line: dict[str, object]) -> None:
+    def _append(self, *lines: Mapping[str, object]) -> None:
         with self._lock, self.path.open("a+b") as file:
             _drop_torn_line(file)
-            file.write(json.dumps(line).encode() + b"\n")
+            file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
             file.flush()
             os.fsync(file.fileno())
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, SkipValidation, ValidationError, ValidationInfo, field_validator
 
@@ -60,6 +60,10 @@ class StepFrame(Spec):
     """When it is applied, counted from the end of the baseline."""
     for_: PositiveDuration = Field(alias="for")
     """How long it is held."""
+    start: Literal["each", "together"] = "each"
+    """each: every host as soon as it is reached. together: all at one moment, by their own clocks."""
+    min_hosts: Count | None = None
+    """The fewest hosts that must be ready for any to be touched; all of them by default. Others are left out."""
 
 
 class MomentFrame(StepFrame):
@@ -85,6 +89,8 @@ class FaultStep:
     on: Selection
     at: float
     for_: float
+    start: Literal["each", "together"] = "each"
+    min_hosts: int | None = None
 
 
 class Experiment(Spec):
@@ -181,7 +187,7 @@ def _read_step(sheet: Sheet, at: Path, raw: Any, faults: FaultRegistry) -> Fault
     own = {key: raw[key] for key in raw if key not in FRAME_KEYS}
     frame = sheet.check(frame_of(cls) if cls else StepFrame, {k: raw[k] for k in FRAME_KEYS[1:] if k in raw}, at)
     fault = sheet.check(cls, own, at, beside=FRAME_KEYS) if cls else None
-    return FaultStep(fault, frame.on, frame.at, frame.for_) if frame and fault else None
+    return FaultStep(fault, frame.on, frame.at, frame.for_, frame.start, frame.min_hosts) if frame and fault else None
 
 
 def _read_kind(sheet: Sheet, at: Path, kind: Any, faults: FaultRegistry) -> type[Fault[Any]] | None:

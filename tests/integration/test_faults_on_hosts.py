@@ -29,6 +29,7 @@ from chaos.record.events import EventLog
 from chaos.run.connect import controller
 from chaos.run.fingerprint import drift, fingerprint
 from chaos.run.fuse import HOME
+from chaos.run.heartbeat import Heartbeat
 from chaos.run.injector import Injection, Site
 from chaos.run.ledger import Ledger
 from chaos.units import SI
@@ -43,13 +44,16 @@ def inject(tmp_path: Path) -> Iterator[Callable[..., Injection]]:
     """Make an injection whose recording lies in a temporary folder."""
     clock = SystemClock()
     events = EventLog(tmp_path / "events.jsonl", clock)
+    beats: list[Heartbeat] = []
 
     def make(fault: Fault[Any], target: Target, lease: float = 10.0) -> Injection:
         fuse_on, home = (controller(), str(tmp_path / "home")) if fault.undo_from == "controller" else (target, HOME)
+        beats.append(Heartbeat(fuse_on, lease, lambda _: None, lambda _: None))
+        beats[-1].start()
         return Injection(
             id=f"{tmp_path.name}.{fault.kind}",
             fault=fault,
-            site=Site(target, fuse_on, home),
+            site=Site(target, fuse_on, home, beats[-1]),
             events=events,
             ledger=Ledger(tmp_path),
             clock=clock,
@@ -58,6 +62,8 @@ def inject(tmp_path: Path) -> Iterator[Callable[..., Injection]]:
         )
 
     yield make
+    for beat in beats:
+        beat.stop()
     events.close()
 
 

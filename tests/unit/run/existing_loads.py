@@ -7,7 +7,8 @@ from pathlib import Path
 from chaos import catalog
 from chaos.plan.plan import Plan, make_plan
 from chaos.record.recording import Recording
-from chaos.run.runner import Runner, Snapshot
+from chaos.run.runner import Runner
+from chaos.run.trial import Snapshot
 from chaos.spec.experiment import load_experiment
 from chaos.spec.inventory import load_inventory
 

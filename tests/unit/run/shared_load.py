@@ -6,7 +6,7 @@ from pathlib import Path
 
 from chaos import catalog
 from chaos.plan.plan import Plan, make_plan
-from chaos.run.runner import Snapshot
+from chaos.run.trial import Snapshot
 from chaos.spec.experiment import load_experiment
 from chaos.spec.inventory import Host, Inventory
 

@@ -19,7 +19,8 @@ from chaos.record.events import EventLog
 from chaos.record.recording import Recording
 from chaos.run.health import HealthProcess
 from chaos.run.load import LoadProcess
-from chaos.run.runner import Runner, Snapshot
+from chaos.run.runner import Runner
+from chaos.run.trial import Snapshot
 from chaos.spec.experiment import load_experiment
 from chaos.spec.inventory import load_inventory
 from tests.unit.run.outage_server import OutageServer, outage_server

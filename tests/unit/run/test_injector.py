@@ -17,6 +17,7 @@ from chaos.faults.node_kill import NodeKill
 from chaos.faults.process_pause import ProcessPause
 from chaos.kernel import Flow, Link, Process, Qdisc
 from chaos.record.events import EventLog, read_jsonl
+from chaos.run.heartbeat import Heartbeat
 from chaos.run.injector import Injection, Site, read
 from chaos.run.ledger import Ledger
 from chaos.targets.local import LocalTarget
@@ -50,7 +51,8 @@ def inject(tmp_path: Path, home: Path) -> Iterator[Inject]:
 
     def make(fault: Fault[Any], host: FakeTarget, fuse_on: LocalTarget | FakeTarget | None = None) -> Injection:
         clock = FakeClock()
-        site = Site(host, fuse_on or Watched(tmp_path), str(home))
+        stands_on = fuse_on or Watched(tmp_path)
+        site = Site(host, stands_on, str(home), Heartbeat(stands_on, 60, lambda _: None, lambda _: None))
         return Injection("f-0", fault, site, log, Ledger(tmp_path), clock, lease=60, hold=60)
 
     yield make

@@ -15,7 +15,8 @@ from chaos.errors import Refusal
 from chaos.judge.soundness import run_problems
 from chaos.record.recording import Recording
 from chaos.run.generators import generators
-from chaos.run.runner import Runner, Snapshot
+from chaos.run.runner import Runner
+from chaos.run.trial import Snapshot
 from probes.load import schedule_of
 from probes.plan import LoadPlan
 from tests.unit.probes.oracle_server import running

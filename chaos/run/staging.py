@@ -1,0 +1,88 @@
+"""Applying a fault at one moment on many hosts: each waits for it by its own clock, so no network lies in between.
+
+A command that is sent "now" to two hundred hosts arrives over some tenths of a second. So each host is given the whole
+command ahead of time; it does what is harmless, sleeps until the moment, looks once more that its fuse is armed, and
+acts. The host's clock is /proc/uptime, which no change of the wall clock moves. How it stands to ours is told by asking
+it a few times: it was read at some point between sending the question and having the answer, and it counts in
+hundredths, so each answer bounds the offset on both sides, and the answers together bound it best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from shlex import quote
+
+from chaos.clock import NS, Clock
+from chaos.contracts import Action, SwitchPower, Target
+from chaos.errors import TargetError
+from chaos.run.fuse import NOW, Fuse
+
+_CENTISECOND = NS // 100
+_ASKED = 3  # times
+_SLACK = 15.0  # s beyond the moment, for what is done at it
+
+
+@dataclass(frozen=True)
+class HostClock:
+    """A host's uptime against our clock: `zero` is our time (ns) at its uptime 0, give or take `uncertainty` (ns)."""
+
+    zero: int
+    uncertainty: int
+
+    @classmethod
+    def of(cls, target: Target, clock: Clock) -> HostClock:
+        """Ask a host a few times. Raises TargetError."""
+        low, high = -(1 << 62), 1 << 62
+        for _ in range(_ASKED):
+            sent = clock.now()
+            said = target.run(f"{NOW}; echo $now", timeout=5).stdout.strip()
+            received = clock.now()
+            if not said.isdigit():
+                raise TargetError(f"{target.name}: its /proc/uptime can't be read: {said!r}")
+            low = max(low, sent - (int(said) + 1) * _CENTISECOND)
+            high = min(high, received - int(said) * _CENTISECOND)
+        return cls((low + high) // 2, abs(high - low) // 2)
+
+    def uptime(self, when: int) -> int:
+        """Return the host's uptime at our time `when` (ns), in hundredths of a second."""
+        return (when - self.zero) // _CENTISECOND
+
+    def ours(self, uptime: int) -> int:
+        """Return our time (ns) at the host's uptime, in hundredths of a second."""
+        return self.zero + uptime * _CENTISECOND
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to act: our time (ns), and the clock of the host that is to act then."""
+
+    when: int
+    clock: HostClock
+
+
+def stage(target: Target, actions: Sequence[Action], fuse: Fuse, moment: Moment, clock: Clock) -> int:
+    """Have the host act at the moment; return when it had done it, as it says (ns of ours). Raises TargetError."""
+    if any(isinstance(action, SwitchPower) for action in actions):
+        clock.sleep_until(moment.when)  # what acts here needs nobody's clock but ours
+        for action in actions:
+            target.perform(action)
+        return clock.now()
+    patience = max(0, moment.when - clock.now()) / NS + _SLACK
+    said = target.run(_script(target, actions, fuse, moment), timeout=patience).stdout.split()
+    if not said or not said[-1].isdigit():
+        raise TargetError(f"{target.name}: it did not say when it acted: {said!r}")
+    return moment.clock.ours(int(said[-1]))
+
+
+def _script(target: Target, actions: Sequence[Action], fuse: Fuse, moment: Moment) -> str:
+    # no wait at all for a moment that has passed; a sleep without fractions naps a second
+    wait = (
+        f"at() {{ {NOW}; left=$(({moment.clock.uptime(moment.when)} - now)); hundredths=$((left % 100));"
+        ' [ "$hundredths" -ge 10 ] || hundredths=0$hundredths;'
+        ' [ "$left" -le 0 ] || sleep "$((left / 100)).$hundredths" 2>/dev/null || sleep 1;'
+        f' read -r state <{quote(fuse.folder)}/state && [ "$state" = armed ]; }}'
+    )
+    rendered = [target.render(action) for action in actions]
+    acts = [f"(\n{action.do}\n) >&2 || exit" for action in rendered]
+    return "\n".join([wait, "at || { echo 'its fuse is not armed' >&2; exit 97; }", *acts, f"{NOW}; echo $now"])
