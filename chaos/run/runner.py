@@ -124,7 +124,8 @@ class Runner:
     @contextmanager
     def _locked(self, targets: Mapping[str, Target]) -> Iterator[None]:
         load = self.plan.load
-        locks = [HostLock(target, this_process(), load.duration + load.timeout + 60) for target in targets.values()]
+        lease, run = load.duration + load.timeout + 60, self.plan.terms.name
+        locks = [HostLock(target, this_process(), run, lease) for target in targets.values()]
         with ExitStack() as held:
             for lock in locks:
                 lock.take()
