@@ -98,6 +98,7 @@ def _sweep(target: Target, home: str, alive: set[str]) -> list[Healed]:
         held_by = _living_owner(target, home)
         names = target.run(f"ls {quote(home)}/fuses 2>/dev/null || true").stdout.split()
         results = [_sweep_one(target, home, name, held_by) for name in names if name not in alive]
+        HostLock(target, "", "", 0, home).drop_abandoned()
         target.run(f"rmdir {quote(home)}/fuses {quote(home)} 2>/dev/null; true")
     except TargetError as error:
         return [Healed(target.name, "reachable", False, str(error))]
@@ -106,13 +107,10 @@ def _sweep(target: Target, home: str, alive: set[str]) -> list[Healed]:
 
 def _living_owner(target: Target, home: str) -> str:
     """Return who holds the host, once a lock of a dead owner, or of none, is dropped; empty when nobody does."""
-    owner = HostLock(target, "", 0, home).holder()
-    lock = HostLock(target, owner, 0, home)
+    lock = HostLock(target, "", "", 0, home)
     lock.drop_abandoned()
-    if owner and not is_dead(owner):
-        return owner
-    lock.release()
-    return ""
+    held = lock.held()
+    return held.owner if held is not None and not is_dead(held.owner) else ""
 
 
 def _sweep_one(target: Target, home: str, name: str, held_by: str) -> Healed:

@@ -1,7 +1,8 @@
-"""One controller a host: a directory on the host, made in one step by mkdir(1), that says who holds it and until when.
+"""One controller a host: a file on the host that says who holds it, for which run, and until when (lock.sh).
 
-A lock whose lease ran out is taken over, but only when no fuse stands on the host: one that does is still letting go.
-The owner's name says machine and process, so that `heal` on that machine can tell that its owner is dead.
+It lasts one lease and is renewed as a fuse is. One that ran out, or whose owner is a dead process of this machine, is
+taken over, but only once every fuse on the host has let go: one that has not is still undoing a fault. The owner's name
+says machine and process, so that this machine can tell that its owner is dead.
 """
 
 from __future__ import annotations
@@ -10,70 +11,121 @@ import os
 import re
 import socket
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from shlex import quote
 
-from chaos.contracts import Target
+from chaos.contracts import Need, Target
 from chaos.errors import Locked
-from chaos.run.fuse import HOME, NOW
+from chaos.run.fuse import HOME
+
+NEEDS_FLOCK = Need("flock", "command -v flock", "util-linux")
+_TEXT = files("chaos.run").joinpath("lock.sh").read_text(encoding="utf-8")
+_PROGRAM = re.sub(r"^ *#.*\n", "", _TEXT, flags=re.MULTILINE)  # each heartbeat sends it: without what only we read
+_FIRST_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO in linux/proc_ns.h
+_NOBODY = "somebody who did not say who"
+_NO_OWNER = "/"  # a name that no owner has
 
 
 def this_process() -> str:
-    """Return the owner's name of this process."""
+    """Return the owner's name of this process; where process ids are a container's own, it names their namespace."""
     user = os.environ.get("USER") or f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()} pid {os.getpid()}"
+    return f"{user}@{socket.gethostname()} pid {os.getpid()}{_namespace()}"
 
 
 def is_dead(owner: str) -> bool:
     """Whether an owner is known to be gone: a process of this machine that is no more. Elsewhere nobody can tell."""
-    named = re.fullmatch(rf".*@{re.escape(socket.gethostname())} pid (\d+)", owner)
+    named = re.fullmatch(rf".*@{re.escape(socket.gethostname())} pid (\d+){re.escape(_namespace())}", owner)
     return named is not None and not Path(f"/proc/{named[1]}").exists()
+
+
+def _namespace() -> str:
+    namespace = str(Path("/proc/self/ns/pid").readlink())
+    return "" if namespace == _FIRST_NAMESPACE else f" in {namespace}"
+
+
+@dataclass(frozen=True)
+class Held:
+    """Who holds a host: `age` s ago it was taken, `left` s its lease lasts; `busy` are fuses that have not let go."""
+
+    owner: str
+    run: str
+    age: float
+    left: float
+    busy: tuple[str, ...]
+
+    @classmethod
+    def read(cls, said: str) -> Held | None:
+        """Read what `say` of lock.sh printed; None where it had nothing to say."""
+        if not said:
+            return None
+        owner, run, age, left, busy = said.split("\n")[:5]
+        return cls(owner, run, int(age) / 100, int(left) / 100, tuple(busy.split()))
+
+    def __str__(self) -> str:
+        who = f"{self.owner}, run {self.run}, since {self.age:.0f} s" if self.owner else _NOBODY
+        if self.left > 0:
+            return f"{who}; its lease lasts another {self.left:.0f} s"
+        return f"{who}; not let go yet: {', '.join(self.busy)}" if self.busy else who
 
 
 @dataclass(frozen=True)
 class HostLock:
-    """The lock of one host; `lease` in s."""
+    """The lock of one host, for one run; `lease` in s."""
 
     target: Target
     owner: str
+    run: str
     lease: float
     home: str = HOME
 
     def take(self) -> None:
         """Take the lock. Raises Locked, naming the holder."""
-        lock, fuses = quote(f"{self.home}/lock"), quote(f"{self.home}/fuses")
-        takeover = f"if {self._abandoned()}; then rm -rf {lock}; fi"
-        mine = f"printf '%s\\n' {quote(self.owner)} >{lock}/owner; {self._until(lock)}"
-        held = f"echo held; cat {lock}/owner 2>/dev/null; ls {fuses} 2>/dev/null; true"
-        take = f"if mkdir {lock} 2>/dev/null; then {mine}; else {held}; fi"
-        said = self.target.run(f"umask 077; mkdir -p {quote(self.home)}; {takeover}\n{take}").stdout.strip()
-        if said:
-            holder = " ".join(said.split("\n")[1:]) or "somebody who did not say who"
+        held = Held.read(self._do("take"))
+        if held is not None and is_dead(held.owner) and not held.busy:
+            held = Held.read(self._do("take", dead=held.owner))
+        if held is not None:
             raise Locked(
-                f"{self.target.name}: another run holds this host ({holder}); wait for it, or, if it is dead, "
+                f"{self.target.name}: another run holds this host ({held}); wait for it, or, if it is dead, "
                 f"`gameday heal` finishes what it left"
             )
 
-    def holder(self) -> str:
-        """Return who holds the host; empty when nobody does, or when the lock would be taken over. Only looks."""
-        shown = f"cat {quote(self.home)}/lock/owner 2>/dev/null || true"
-        return self.target.run(f"if {self._abandoned()}; then :; else {shown}; fi").stdout.strip()
+    def held(self) -> Held | None:
+        """Return who holds the host; None when nobody does, or when the lock would be taken over. Only looks."""
+        held = Held.read(self._do("holder"))
+        return None if held is not None and is_dead(held.owner) and not held.busy else held
 
-    def drop_abandoned(self) -> None:
-        """Remove a lock that the next run would take over anyway."""
-        self.target.run(f"if {self._abandoned()}; then rm -rf {quote(self.home)}/lock; fi")
+    def holder(self) -> str:
+        """Return the owner of the lock; empty when nobody holds the host. Only looks."""
+        held = self.held()
+        return (held.owner or _NOBODY) if held else ""
 
     def release(self) -> None:
         """Let go of the lock if it is ours."""
-        lock, home = quote(f"{self.home}/lock"), quote(self.home)
-        ours = f'[ "$(cat {lock}/owner 2>/dev/null)" = {quote(self.owner)} ]'
-        self.target.run(f"if {ours}; then rm -rf {lock}; fi; rmdir {home}/fuses {home} 2>/dev/null; true")
+        self._do("release")
 
-    def _abandoned(self) -> str:
-        """Return the sh condition that a lock's lease ran out and no fuse stands on the host."""
-        lock, fuses = quote(f"{self.home}/lock"), quote(f"{self.home}/fuses")
-        stale = f'[ -e {lock}/until ] && read -r until <{lock}/until && {NOW} && [ "$now" -ge "$until" ]'
-        return f'{stale} && [ -z "$(ls -A {fuses} 2>/dev/null)" ]'
+    def drop_abandoned(self) -> None:
+        """Remove a lock that the next run would take over anyway, or that says no owner: no run has written that."""
+        held = Held.read(self._do("holder"))
+        gone = held is not None and (not held.owner or is_dead(held.owner))
+        self._do("drop", dead=held.owner if held is not None and gone else _NO_OWNER)
 
-    def _until(self, lock: str) -> str:
-        return f"{NOW}; echo $((now + {round(self.lease * 100)})) >{lock}/until"
+    @property
+    def renewal(self) -> str:
+        """Sh that moves the lock's deadline to one lease from now if it is ours.
+
+        It prints `held`; or who holds the host now; or `gone`.
+        """
+        return f"(\n{self._program('renew')}\n)"
+
+    def _do(self, command: str, dead: str = _NO_OWNER) -> str:
+        return self.target.run(self._program(command, dead)).stdout
+
+    def _program(self, command: str, dead: str = _NO_OWNER) -> str:
+        given = {"home": self.home, "me": _line(self.owner), "my_run": _line(self.run), "dead": dead}
+        settings = " ".join(f"{name}={quote(value)}" for name, value in given.items())
+        return f"{settings} span={round(self.lease * 100)}\n{_PROGRAM}{command}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

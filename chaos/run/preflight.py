@@ -13,7 +13,7 @@ from chaos.run.connect import side_by_side
 from chaos.run.fuse import HOME
 from chaos.run.health import instrument
 from chaos.run.injector import read
-from chaos.run.lock import HostLock
+from chaos.run.lock import NEEDS_FLOCK, HostLock
 
 _ALWAYS = (
     Need("root", '[ "$(id -u)" = 0 ]', "run as root there, or set `become: sudo` and let sudo ask no password"),
@@ -23,6 +23,7 @@ _ALWAYS = (
         "a tmpfs on /run",
     ),
     Need("/proc/uptime", "[ -r /proc/uptime ]", "a mounted /proc"),
+    NEEDS_FLOCK,
 )
 
 
@@ -73,8 +74,8 @@ def _needs(target: Target, steps: Sequence[Step]) -> list[Finding]:
 
 
 def _holder(target: Target) -> Finding:
-    holder = HostLock(target, "", 0).holder()
-    return Finding(target.name, "no other run", not holder, f"held by {holder}" if holder else "")
+    held = HostLock(target, "", "", 0).held()
+    return Finding(target.name, "no other run", held is None, f"held by {held}" if held else "")
 
 
 def _leftovers(target: Target) -> list[Finding]:

@@ -82,10 +82,10 @@ def test_what_can_not_be_undone_is_said(home: Path, runs: Path) -> None:
 def test_what_a_living_run_elsewhere_has_armed_is_left_alone_and_said(
     host: LocalTarget, home: Path, runs: Path
 ) -> None:
+    lock = HostLock(host, "sre@another-machine pid 1", "drill", 60, str(home))
+    lock.take()
     fuse, fault = fuse_for(host, home), fault_of(home)
     fuse.arm()
-    lock = HostLock(host, "sre@another-machine pid 1", 60, str(home))
-    lock.take()
     found = heal(load_inventory(runs.parent / "inventory.yaml"), runs)
     assert [result.clean for result in found if "sre@another-machine pid 1" in result.detail] == [False]
     assert fault.exists()
@@ -99,7 +99,7 @@ def test_a_lock_that_nobody_alive_holds_is_dropped(owner: str, host: LocalTarget
     died = subprocess.Popen(["true"])
     died.wait()
     names = {"dead": f"sre@{socket.gethostname()} pid {died.pid}", "abandoned": "sre@another-machine pid 1"}
-    HostLock(host, names[owner], 60 if owner == "dead" else 0, str(home)).take()
+    HostLock(host, names[owner], "drill", 60 if owner == "dead" else 0, str(home)).take()
     healed(runs)
     assert not (home / "lock").exists()
 
