@@ -2,7 +2,7 @@
 
 Hours are read off the wall clock of their own time zone, minute by minute: a moment is within them when a clock on the
 wall there shows a time of day in `between` on one of the `days`. So a night in which the clock is put back has its
-doubled hour allowed or forbidden twice, and one in which it is put forward just lacks an hour. A window that ends before
+doubled hour allowed or forbidden twice, and one in which it is put forward just lacks an hour. What ends before
 it begins goes over midnight and belongs to the day on which it begins. Times come in as aware datetimes; nothing here
 asks what time it is.
 """
