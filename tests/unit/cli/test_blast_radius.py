@@ -93,11 +93,12 @@ class Answers(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[int]:
+def box() -> Iterator[int]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_port
     server.shutdown()
+    server.server_close()
 
 
 def test_the_second_experiment_is_refused_before_the_first_one_runs(files: Path, box: int) -> None:
