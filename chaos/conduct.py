@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from chaos.clock import Clock, SystemClock
 from chaos.errors import Exit, InputError
 from chaos.judge import judge
 from chaos.judge.verdict import Verdict
 from chaos.record.recording import Recording
 from chaos.spec.experiment import Experiment
 from chaos.spec.inventory import Inventory
+
+if TYPE_CHECKING:
+    from chaos.plan.plan import Plan
 
 _EXIT = {"pass": Exit.PASS, "fail": Exit.BUDGET_BROKEN, "unknown": Exit.UNKNOWN}
 _WORST = (Exit.PASS, Exit.UNKNOWN, Exit.BUDGET_BROKEN, Exit.STUCK)
@@ -30,7 +34,7 @@ class Conducted:
     @property
     def exit_code(self) -> Exit:
         """What `gameday` ends with for it; an undo that could not be verified outweighs everything."""
-        return Exit.STUCK if self.verdict.stuck else _EXIT[self.verdict.verdict]
+        return Exit.STUCK if self.verdict.stuck else _EXIT[self.verdict.rehearsal or self.verdict.verdict]
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,21 @@ class Conductor:
     watch: Callable[[str], AbstractContextManager[Any]]
     processes: int | None = None
     dask: str | None = None
+    rehearsal: bool = False
+    """Whether to do everything but apply and undo the faults."""
+    confirmed: str | None = None
+    """The environment that whoever runs it named."""
+    clock: Clock = field(default_factory=SystemClock)
+
+    def check(self, experiments: Sequence[Experiment], trials: int | None = None) -> None:
+        """Plan every trial of every experiment, and hold all of them together against `protect`.
+
+        To be called before the first one runs. Raises SpecError or PlanRefused; nothing is touched.
+        """
+        from chaos.plan.plan import make_plan
+
+        plans = [make_plan(e, self.inventory, trial) for e in experiments for trial in range(trials or e.trials)]
+        self._check_day(plans)
 
     def trials(self, experiment: Experiment, source: str, trials: int | None = None) -> Iterator[Conducted]:
         """Run each trial and judge it. Stops after one that left something stuck or was interrupted."""
@@ -61,6 +80,9 @@ class Conductor:
         from chaos.run.runner import Runner
 
         plan = make_plan(experiment, self.inventory, trial)
+        self._check_day([plan])  # again: the trials before may have taken longer than was expected
+        if self.rehearsal:
+            plan = plan.rehearsed()
         if self.processes:
             if not isinstance(plan.load, PlannedLoad):
                 raise InputError("--processes: only a load of our own is shared among processes of this machine")
@@ -68,6 +90,12 @@ class Conductor:
         with self.watch(experiment.name) as watcher:
             folder = Runner(plan, self.inventory.hosts, source, self.out, watcher, dask=self.dask).run()
         return conclude(Recording.open(folder))
+
+    def _check_day(self, plans: Sequence[Plan]) -> None:
+        from chaos.plan.day import check_day
+        from chaos.run.runner import Runner
+
+        check_day(plans, self.inventory.protect, self.clock.utc(), Runner.lease, self.confirmed)
 
 
 def conclude(recording: Recording) -> Conducted:

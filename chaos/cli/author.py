@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +20,9 @@ from chaos.cli._common import (
 from chaos.errors import InputError, UnknownKind
 
 if TYPE_CHECKING:
-    from chaos.plan.plan import AnyPlannedLoad
+    from chaos.plan.plan import AnyPlannedLoad, Plan
     from chaos.record.terms import Terms
+    from chaos.spec.protect import Protect
 
 Files = Annotated[list[Path], typer.Argument(help="Experiments, or folders of them.")]
 
@@ -63,7 +65,8 @@ def plan(file: Path, inventory: InventoryOption = None, as_json: JsonOption = Fa
     from chaos.run.preview import preview
 
     known = inventory_of(inventory)
-    planned = make_plan(experiment_of(file), known)
+    experiment = experiment_of(file)
+    planned = make_plan(experiment, known)
     previews = preview(planned, known)
     if as_json:
         print_json(planned.model_dump(mode="json") | {"commands": [asdict(shown) for shown in previews]})
@@ -75,7 +78,7 @@ def plan(file: Path, inventory: InventoryOption = None, as_json: JsonOption = Fa
     for probe, said in zip(planned.probes, terms.probes, strict=True):
         at = probe.parameters.get("url") or probe.parameters.get("address") or ""
         typer.echo(f"probe   {probe.name} ({said.kind}) every {said.every:g} s {at}".rstrip())
-    typer.echo(f"reach   {', '.join(planned.reach.hosts) or 'no host'}")
+    typer.echo("\n".join(_reach(planned, known.protect, experiment.trials)))
     for step, shown in zip(planned.steps, previews, strict=True):
         typer.echo(f"\n{step.host}: {step.fault.kind} from {step.at_s:g} s for {step.for_s:g} s")
         typer.echo(f"  letting go: {step.fault.release}; the fuse stands on the {step.fault.undo_from}")
@@ -117,6 +120,30 @@ def catalog_table(registry: Any) -> str:
         names = ", ".join(f"`{name}`" for name in entry["parameters"]) or "none"
         lines.append(f"| `{kind}` | {entry['summary']} | {names} | {entry['release']} |")
     return "\n".join(lines) + "\n"
+
+
+def _reach(plan: Plan, protect: Protect, trials: int) -> Iterator[str]:
+    """Yield how far a plan reaches, and what the inventory allows, a line each."""
+    from chaos.clock import SystemClock
+    from chaos.plan.day import expected_s, hours_line
+    from chaos.run.runner import Runner
+    from chaos.units import show_seconds
+
+    reach = plan.reach
+    most = f"; {protect.max_hosts} allowed" if protect.max_hosts else ""
+    yield f"reach   {', '.join(reach.hosts) or 'no host'}; {reach.hosts_at_once} at once at most{most}"
+    part = f"; {protect.max_fraction:.0%} allowed" if protect.max_fraction else ""
+    for group, share in reach.groups_at_once.items():
+        yield f"        {share:.0%} of group {group} at once{part}"
+    yield f"never   {', '.join(protect.hosts) or 'no host is protected'}"
+    yield f"hours   {hours_line([plan] * trials, protect, SystemClock().utc(), Runner.lease)}"
+    if protect.environment:
+        wants = f"; to run it, give --yes-really {protect.environment}" if protect.confirm else ""
+        yield f"where   {protect.environment}{wants}"
+    lasts = f"{show_seconds(expected_s(plan))} a trial"
+    yield f"lasts   {lasts}" + (
+        f", {show_seconds(expected_s(plan) * trials)} for {trials} trials" if trials > 1 else ""
+    )
 
 
 def _said(load: AnyPlannedLoad, terms: Terms) -> str:

@@ -56,6 +56,11 @@ def run(
     trials: Annotated[int | None, typer.Option(min=1, help="Repeat each so often, whatever it says itself.")] = None,
     processes: ProcessesOption = None,
     dask: DaskOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse: do everything but apply the faults.")] = False,
+    yes_really: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The environment that is meant, where it is protected.", show_default=False),
+    ] = None,
     out: RunsOption = RUNS,
     as_json: JsonOption = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show each action.")] = False,
@@ -69,8 +74,10 @@ def run(
     if verbose:
         show_actions()
     conductor = Conductor(
-        inventory_of(inventory), out, progress_on(sys.stderr if as_json else sys.stdout), processes, dask
-    )
+        inventory_of(inventory), out, progress_on(sys.stderr if as_json else sys.stdout), processes, dask,
+        rehearsal=dry_run, confirmed=yes_really,
+    )  # fmt: skip
+    conductor.check([experiment for _, experiment in experiments], trials)
     done: list[Conducted] = []
     for path, experiment in experiments:
         for trial in conductor.trials(experiment, path.read_text(encoding="utf-8"), trials):

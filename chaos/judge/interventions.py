@@ -41,6 +41,11 @@ def fault_lines(recording: Recording) -> tuple[FaultLine, ...]:
     return tuple(_line(fault, host, events, recording.zero) for (fault, host), events in told.items())
 
 
+def never_applied(line: FaultLine) -> FaultLine:
+    """Return the line of a fault that was only rehearsed: of all that a run notes, the fault itself was not there."""
+    return line.model_copy(update={"applied_at_s": None, "cleared_at_s": None, "achieved": {}, "confirmed": False})
+
+
 def episodes(lines: tuple[FaultLine, ...], end_s: float, settle_s: float) -> tuple[Episode, ...]:
     """Return the episodes of a run that was observed until `end_s`; `settle_s` is how long a recovery must hold."""
     found: list[Episode] = []

@@ -13,13 +13,13 @@ from chaos.judge.errors import errors_by_kind
 from chaos.judge.figures import NEEDS_BASELINE, Measurement, findings_of, load_onset_s
 from chaos.judge.finding import Findings
 from chaos.judge.generator import Gate, gate
-from chaos.judge.interventions import fault_lines, first_touch_s
+from chaos.judge.interventions import fault_lines, first_touch_s, never_applied
 from chaos.judge.probes import Sight, probe_problems, sights_of
 from chaos.judge.requests import Requests
 from chaos.judge.series import Series, load_requests, load_samples, series_of, whole_windows
 from chaos.judge.soundness import drift_of, drift_problems, fault_problems, run_problems, stuck_of
 from chaos.judge.streams import streams_of
-from chaos.judge.verdict import Outcome, Verdict, worst
+from chaos.judge.verdict import FaultLine, Outcome, Verdict, worst
 from chaos.judge.watched import watched_gate
 from chaos.record.recording import Recording
 from chaos.record.terms import BUDGETS, Terms
@@ -38,7 +38,7 @@ def conclude(recording: Recording) -> Verdict:
         series=series,
         baseline=steady.baseline,
         generator=load.generator,
-        faults=faults,
+        faults=() if terms.rehearsal else faults,  # a rehearsal is judged as a control run: nothing was applied
         streams=streams_of(recording, samples.rows),
         calibration=recording.calibration,
     )
@@ -46,13 +46,14 @@ def conclude(recording: Recording) -> Verdict:
     problems = (
         *run_problems(recording),
         *(load.problems if recording.zero is not None else ()),
-        *(steady.problems if faults or _binds_baseline(terms) else ()),
+        *(steady.problems if measurement.faults or _binds_baseline(terms) else ()),
         *fault_problems(recording, faults),
         *drift_problems(drift_of(recording)),
         *probe_problems(recording, sights),
     )
     errors = errors_by_kind(samples, measurement.due & ~requests.answered)
-    return _verdict(recording, measurement, problems, errors, sights)
+    shown = tuple(map(never_applied, faults)) if terms.rehearsal else faults
+    return _verdict(recording, measurement, problems, errors, sights, shown)
 
 
 def _gate(recording: Recording, requests: Requests, series: Series) -> Gate:
@@ -81,21 +82,24 @@ def _verdict(
     problems: tuple[str, ...],
     errors: dict[str, int],
     sights: tuple[Sight, ...],
+    faults: tuple[FaultLine, ...],
 ) -> Verdict:
     terms, findings = recording.terms, findings_of(measurement)
-    judged = [judge_budget(budget, findings, sound=not problems) for budget in terms.budgets]
+    budgets = [b for b in terms.budgets if not terms.rehearsal or BUDGETS[b.name].figure in findings]
+    judged = [judge_budget(budget, findings, sound=not problems) for budget in budgets]
     outcome: Outcome = "unknown" if problems else worst(j.line.verdict for j in judged)
     broken = {BUDGETS[j.line.name].figure: j.reason for j in judged if j.reason}
     return Verdict(
         experiment=terms.name,
         run=str(recording.path),
-        verdict=outcome,
+        verdict="unknown" if terms.rehearsal else outcome,
+        rehearsal=outcome if terms.rehearsal else None,
         reasons=(*problems, *broken.values(), *_words({n: f for n, f in findings.items() if n not in broken})),
         generator=measurement.generator,
         figures={name: finding.figure for name, finding in findings.items()},
         errors=errors,
         budgets=tuple(j.line for j in judged),
-        faults=measurement.faults,
+        faults=faults,
         probes=tuple(sight.line for sight in sights),
         drift=drift_of(recording),
         stuck=stuck_of(recording),

@@ -110,6 +110,8 @@ class Verdict(Frozen):
     experiment: str
     run: str
     verdict: Outcome
+    rehearsal: Outcome | None = None
+    """What a rehearsal came to; its `verdict` is unknown whatever that is, since no fault was applied."""
     reasons: tuple[str, ...] = ()
     generator: Generator
     figures: dict[str, Figure]

@@ -17,6 +17,7 @@ from chaos.plan.draw import draw_hosts, draw_seed
 from chaos.plan.existing import PlannedLocust, PlannedTraffic, existing_terms, plan_existing
 from chaos.plan.rates import intended_rates, mean_rate
 from chaos.plan.reach import BlastRadius, blast_radius, check_reach
+from chaos.plan.rehearsal import rehearsed
 from chaos.plan.step import Step
 from chaos.record.terms import Frozen, ProbeTerms, Process, Terms
 from chaos.spec.abort import AbortCondition
@@ -106,6 +107,18 @@ class Plan(Frozen):
     steps: tuple[Step, ...]
     abort: tuple[AbortCondition, ...]
     reach: BlastRadius
+
+    @property
+    def faulty_until_s(self) -> float:
+        """When the last fault is to be undone, in s from the start; 0 where there is none."""
+        lead = self.terms.warmup + self.terms.baseline
+        return max((lead + step.until_s for step in self.steps), default=0.0)
+
+    def rehearsed(self) -> Plan:
+        """Return the plan of a rehearsal: everything as it is, but no fault is applied."""
+        steps = tuple(step.model_copy(update={"fault": rehearsed(step.fault)}) for step in self.steps)
+        terms = self.terms.model_copy(update={"rehearsal": True})
+        return self.model_copy(update={"steps": steps, "terms": terms})
 
 
 def make_plan(experiment: Experiment, inventory: Inventory, trial: int = 0) -> Plan:

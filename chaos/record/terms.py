@@ -119,6 +119,8 @@ class Terms(Frozen):
     window: float = 1.0
     budgets: tuple[Budget, ...] = ()
     probes: tuple[ProbeTerms, ...] = ()
+    rehearsal: bool = False
+    """Whether everything was done but applying and undoing the faults: such a run can't pass."""
 
     @property
     def is_open_loop(self) -> bool:

@@ -92,6 +92,10 @@ def _screen(
 
 
 def _headline(verdict: Verdict) -> Text:
+    if verdict.rehearsal is not None:
+        said = wording.REHEARSALS[verdict.rehearsal]
+        name = Text(f"  {wording.printable(verdict.experiment)}: {said}", style="bold")
+        return Text(f"{wording.SYMBOLS['unknown']} REHEARSAL", style="bold yellow").append_text(name)
     judged = verdict.budgets or verdict.verdict != "pass"  # a sound run that nothing was asked of passes nothing
     word = f"{wording.SYMBOLS[verdict.verdict]} {verdict.verdict.upper() if judged else 'MEASURED'}"
     name = Text(f"  {wording.printable(verdict.experiment)}", style="bold")

@@ -14,6 +14,11 @@ from chaos.units import show_seconds
 
 NOTHING = "—"
 SYMBOLS: dict[Outcome, str] = {"pass": "✓", "fail": "✗", "unknown": "?"}
+REHEARSALS: dict[Outcome, str] = {
+    "pass": "it went well; no fault was applied, so nothing was tested",
+    "fail": "a budget is broken without any fault",
+    "unknown": "it did not go as it should; no fault was applied",
+}
 
 LABELS = {
     "offered_rate": "offered rate",

@@ -22,7 +22,6 @@ from pydantic import (
     StrictInt,
     Tag,
     ValidationInfo,
-    field_validator,
     model_validator,
 )
 
@@ -31,9 +30,9 @@ from chaos.errors import InventoryError
 from chaos.spec.fields import Count, NotEmpty, Spec, Text
 from chaos.spec.load import check_url
 from chaos.spec.places import Path
+from chaos.spec.protect import Protect
 from chaos.spec.sheet import Sheet, found, nearest
 from chaos.spec.yaml import read_yaml
-from chaos.units import Share
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
@@ -182,24 +181,6 @@ class Host(Defaults):
         if self.endpoint or not self.address:
             return self.endpoint
         return f"[{self.address}]" if _is_ipv6(self.address) else self.address
-
-
-class Protect(Spec):
-    """How far an experiment may reach; a plan that goes further is refused."""
-
-    hosts: tuple[Text, ...] = ()
-    """Never a fault on these."""
-    max_hosts: Count | None = None
-    """The most hosts that may be under a fault at once."""
-    max_fraction: Share | None = None
-    """The largest share of any group that may be under a fault at once."""
-
-    @field_validator("max_fraction")
-    @classmethod
-    def _allows_something(cls, value: float) -> float:
-        if value <= 0:
-            raise ValueError("must be more than 0%; to protect a host from every fault name it in protect.hosts")
-        return value
 
 
 class Inventory(Spec):
