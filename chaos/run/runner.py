@@ -194,7 +194,8 @@ class _Trial:
         try:
             for thread in threads:
                 thread.start()
-            self._watch(load, health, start)
+            with AbortGuard(self._plan.abort, terms.slo_latency, start, health) as guard:
+                self._watch(load, health, guard, start)
         except BaseException as error:
             self._stop.set("failed", f"a defect in gameday: {error!r}")
             raise
@@ -254,9 +255,8 @@ class _Trial:
     def _show(self, step: Step, state: str) -> None:
         self._hosts[step.host] = state
 
-    def _watch(self, load: Load, health: HealthProcess, start: int) -> None:
+    def _watch(self, load: Load, health: HealthProcess, guard: AbortGuard, start: int) -> None:
         """Tell the watcher how it goes and guard the abort conditions, to the end of the observation or a stop."""
-        guard = AbortGuard(self._plan.abort, self._plan.terms.slo_latency)
         ahead = self._phases(start)
         end = start + int(self._plan.load.duration * NS)
         while (now := self._clock.now()) < end and not self._stop.is_set():
@@ -280,12 +280,12 @@ class _Trial:
         except LoadFailed as error:
             self._stop.set("failed", str(error))
             return
-        if live is None or now < start:
-            return
         broken = guard.broken(live, now)
         if broken is not None:
-            self._events.write("abort", condition=broken.text)
-            self._stop.set("aborted", f"{broken.text!r} held")
+            self._events.write("abort", **broken.fields())
+            self._stop.set("aborted", str(broken))
+        if live is None or now < start:
+            return
         done = int((now - start) // live.window)
         recent = max(0, done - 1)
         offered = float(live.scheduled[recent]) if done else 0.0
