@@ -42,7 +42,7 @@ class Sight:
 
     since    when the unbroken run of values beyond the limit began (ns); None while the last one was well
     known    when the last question that has a value was due (ns); the beginning, before there is any
-    values   the last ones that are known
+    values   the last ones of that run; else the last one alone
     why      why the last question has no value; "" where it has one
     """
 
@@ -54,8 +54,9 @@ class Sight:
     def told(self, due: int, value: float, condition: QueryCondition) -> Sight:
         """Return what it comes to with one value more."""
         beyond = value < condition.limit if condition.side == "<" else value > condition.limit
-        since = (due if self.since is None else self.since) if beyond else None
-        return Sight(since, due, (*self.values, value)[-_SHOWN:], "")
+        if self.since is None or not beyond:
+            return Sight(due if beyond else None, due, (value,), "")
+        return Sight(self.since, due, (*self.values, value)[-_SHOWN:], "")
 
     def opinion(self, condition: QueryCondition, now: int) -> Broken | None:
         """Return why to stop at `now` (ns), or None."""
