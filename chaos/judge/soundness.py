@@ -64,9 +64,15 @@ def _end(recording: Recording) -> tuple[str, ...]:
 
 
 def _abort(recording: Recording, why: str) -> str:
-    conditions = [str(e["condition"]) for e in recording.named("abort")]
-    named = "`, `".join(conditions) or why
-    return f"the run was aborted by its guard `{named}`: make the fault milder, or relax the guard"
+    broken = recording.named("abort")
+    if broken and broken[-1].get("blind"):
+        return (
+            f"the run was aborted since its guard `{broken[-1]['condition']}` was blind: {broken[-1].get('why')}; a "
+            f"guard that can't be told is none: mend what it asks, and {REPEAT}"
+        )
+    named = "`, `".join(str(e["condition"]) for e in broken) or why
+    found = f", {broken[-1]['why']}" if broken and broken[-1].get("why") else ""
+    return f"the run was aborted by its guard `{named}`{found}: make the fault milder, or relax the guard"
 
 
 def _load(recording: Recording) -> tuple[str, ...]:

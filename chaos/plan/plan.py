@@ -20,7 +20,7 @@ from chaos.plan.reach import BlastRadius, blast_radius, check_reach
 from chaos.plan.rehearsal import rehearsed
 from chaos.plan.step import Step
 from chaos.record.terms import Frozen, ProbeTerms, Process, Terms
-from chaos.spec.abort import AbortCondition
+from chaos.spec.abort import Abort, GivenQuery, PlannedAbort
 from chaos.spec.experiment import Experiment, FaultStep
 from chaos.spec.inventory import Inventory
 from chaos.spec.load import Load, LoadClass, fill, placeholders
@@ -105,7 +105,7 @@ class Plan(Frozen):
     load: AnyPlannedLoad
     probes: tuple[PlannedProbe, ...] = ()
     steps: tuple[Step, ...]
-    abort: tuple[AbortCondition, ...]
+    abort: tuple[PlannedAbort, ...]
     reach: BlastRadius
 
     @property
@@ -140,7 +140,7 @@ def make_plan(experiment: Experiment, inventory: Inventory, trial: int = 0) -> P
         load=load,
         probes=tuple(_probe(probe, inventory) for probe in experiment.probes),
         steps=steps,
-        abort=experiment.abort,
+        abort=tuple(_abort(condition, inventory) for condition in experiment.abort),
         reach=blast_radius(steps, inventory),
     )
 
@@ -188,6 +188,13 @@ def _probe(probe: GivenProbe, inventory: Inventory) -> PlannedProbe:
     return PlannedProbe(
         name=probe.name, type=f"{cls.__module__}:{cls.__qualname__}", parameters=filled.model_dump(mode="json")
     )
+
+
+def _abort(condition: Abort, inventory: Inventory) -> PlannedAbort:
+    if not isinstance(condition, GivenQuery):
+        return condition
+    url = condition.prometheus
+    return condition.at(fill(url, {name: inventory.url_of(name) for name in placeholders(url)}))
 
 
 def _load_terms(experiment: Experiment, planned: AnyPlannedLoad) -> dict[str, Any]:

@@ -7,7 +7,8 @@
     run.started    command                        run.ended        outcome (done | aborted | interrupted | failed), why
     load.started   zero (ns: end of the baseline) load.ended       status (exit status of the load process)
     probes.ended   status (exit status of the process of the health probes, where there are any)
-    phase          name (warmup|baseline|observe) abort            condition
+    phase          name (warmup|baseline|observe)
+    abort          condition, blind (nobody could tell), why, values (the last known), since (ns: when it began to hold)
     fault.armed    fault, kind, host, lease_s, ttl_s
     fault.applied  fault, kind, host, asked, began (ns), confirmed, shade, release
     fault.dose     fault, host, achieved, confirmed, why_not

@@ -43,6 +43,7 @@ _WHAT = {
     "note": "note",
 }
 _YES_NO = {
+    "blind": ("nobody could tell", "it held"),
     "confirmed": ("read back: applied", "read back: NOT APPLIED"),
     "reverted": ("read back: as before", "read back: NOT AS BEFORE"),
 }
@@ -66,15 +67,17 @@ def _details(event: Event) -> Iterable[str]:
         if key in _YES_NO:
             yield _YES_NO[key][0 if value is True else 1]
         elif key == "began":
-            yield from _delay(event)
+            yield from _span(event, "began", "took")
+        elif key == "since":
+            yield from _span(event, "since", "for")
         elif key not in _PLUMBING and value not in ("", None, [], {}):
             yield f"{wording.printable(key)} {_value(value)}"
 
 
-def _delay(event: Event) -> Iterable[str]:
-    """Say how long the host took to acknowledge the command."""
-    if isinstance(event.get("began"), int) and isinstance(event.get("t"), int):
-        yield f"took {wording.say(max(0, event['t'] - event['began']) / NS, 's')}"
+def _span(event: Event, key: str, word: str) -> Iterable[str]:
+    """Say how long before the event a moment was: how long the host took to acknowledge, how long a guard saw it."""
+    if isinstance(event.get(key), int) and isinstance(event.get("t"), int):
+        yield f"{word} {wording.say(max(0, event['t'] - event[key]) / NS, 's')}"
 
 
 def _value(value: Any) -> str:

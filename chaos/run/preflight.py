@@ -9,11 +9,13 @@ from chaos.contracts import Need, Target
 from chaos.errors import ChaosError, Unreachable
 from chaos.plan.plan import Plan, PlannedProbe
 from chaos.plan.step import Step
+from chaos.run.abort_query import unanswerable
 from chaos.run.connect import side_by_side
 from chaos.run.fuse import HOME
 from chaos.run.health import instrument
 from chaos.run.injector import read
 from chaos.run.lock import NEEDS_FLOCK, HostLock
+from chaos.spec.abort import QueryCondition
 
 _ALWAYS = (
     Need("root", '[ "$(id -u)" = 0 ]', "run as root there, or set `become: sudo` and let sudo ask no password"),
@@ -38,15 +40,21 @@ class Finding:
 
 
 def preflight(plan: Plan, targets: Mapping[str, Target]) -> list[Finding]:
-    """Look at every host of a plan, and whether this machine can ask its probes; touches nothing."""
+    """Look at every host of a plan, and whether this machine can ask its probes and guards; touches nothing."""
     steps = {name: [s for s in plan.steps if s.host == name] for name in targets}
     found = side_by_side(targets, lambda name: _look(targets[name], steps[name]))
-    return [*(finding for findings in found for finding in findings), *map(_can_ask, plan.probes)]
+    asked = [*map(_can_ask, plan.probes), *(_can_guard(c) for c in plan.abort if isinstance(c, QueryCondition))]
+    return [*(finding for findings in found for finding in findings), *asked]
 
 
 def _can_ask(probe: PlannedProbe) -> Finding:
     objection = instrument(probe).make().objection()
     return Finding("controller", f"probe {probe.name} can ask", objection is None, objection or "")
+
+
+def _can_guard(condition: QueryCondition) -> Finding:
+    why = unanswerable(condition)
+    return Finding("controller", f"abort `{condition.text}` can be told", not why, why)
 
 
 def _look(target: Target, steps: Sequence[Step]) -> list[Finding]:

@@ -142,7 +142,8 @@ class Trial:
         try:
             for thread in threads:
                 thread.start()
-            self._watch(load, health, start)
+            with AbortGuard(self.plan.abort, terms.slo_latency, start, health) as guard:
+                self._watch(load, health, guard, start)
         except BaseException as error:
             self.stop.set("failed", f"a defect in gameday: {error!r}")
             raise
@@ -163,9 +164,8 @@ class Trial:
         if status is not None:
             self._events.write("probes.ended", status=status)
 
-    def _watch(self, load: Load, health: HealthProcess, start: int) -> None:
+    def _watch(self, load: Load, health: HealthProcess, guard: AbortGuard, start: int) -> None:
         """Tell the watcher how it goes and guard the abort conditions, to the end of the observation or a stop."""
-        guard = AbortGuard(self.plan.abort, self.plan.terms.slo_latency)
         ahead = self._phases(start)
         end = start + int(self.plan.load.duration * NS)
         while (now := self.clock.now()) < end and not self.stop.is_set():
@@ -189,12 +189,12 @@ class Trial:
         except LoadFailed as error:
             self.stop.set("failed", str(error))
             return
-        if live is None or now < start:
-            return
         broken = guard.broken(live, now)
         if broken is not None:
-            self._events.write("abort", condition=broken.text)
-            self.stop.set("aborted", f"{broken.text!r} held")
+            self._events.write("abort", **broken.fields())
+            self.stop.set("aborted", str(broken))
+        if live is None or now < start:
+            return
         done = int((now - start) // live.window)
         recent = max(0, done - 1)
         offered = float(live.scheduled[recent]) if done else 0.0

@@ -22,9 +22,9 @@ from chaos.clock import NS, Clock, SystemClock
 from chaos.errors import LoadFailed
 from chaos.plan.existing import PlannedTraffic
 from chaos.record.traffic import TRAFFIC
+from chaos.run.prometheus import NoValueError, one_value, open_client
 from probes.histogram import BUCKETS, bucket_of
 from probes.live import Live
-from probes.prometheus import QueryFailed, query_url, samples_of
 
 if TYPE_CHECKING:
     import httpx
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 def unanswered(load: PlannedTraffic) -> str:
     """Return why the queries can't be asked, or "" when each gives one value now."""
-    with _client(load) as client:
+    with open_client(load.interval) as client:
         try:
             _ask(client, load)
-        except _NoValueError as error:
+        except NoValueError as error:
             return str(error)
     return ""
 
@@ -86,7 +86,7 @@ class WatchedTraffic:
 
     def _watch(self) -> None:
         try:
-            with _client(self.load) as client:
+            with open_client(self.load.interval) as client:
                 for window in range(len(self._live.ok)):
                     due = self._begin + (window + 1) * self._live.window
                     if self._told.wait(max(0.0, (due - self.clock.now()) / NS)):
@@ -99,10 +99,10 @@ class WatchedTraffic:
         at, values, why = self.clock.now(), {}, ""
         try:
             if at >= due + self._live.window:
-                raise _NoValueError("asked too late: the answer before took longer than the interval")
+                raise NoValueError("asked too late: the answer before took longer than the interval")
             values = _ask(client, self.load)
             self._show(window, values)
-        except _NoValueError as error:
+        except NoValueError as error:
             why = str(error)
         self._file.write(json.dumps({"window": window, "t": at, **values, **({"why": why} if why else {})}) + "\n")
 
@@ -117,35 +117,16 @@ class WatchedTraffic:
             live.latencies[window, bucket_of(int(values["latency"] * 1e6))] = 1
 
 
-class _NoValueError(Exception):
-    """A query gives no single number now; the message says which and why."""
-
-
 def _ask(client: httpx.Client, load: PlannedTraffic) -> dict[str, float]:
     queries = {"qps": load.query, "offered": load.offered, "latency": load.latency}
     return {name: _value(client, load.prometheus, query) for name, query in queries.items() if query is not None}
 
 
 def _value(client: httpx.Client, base: str, query: str) -> float:
-    import httpx
-
-    try:
-        samples = samples_of(client.get(query_url(base), params={"query": query}))
-    except (httpx.HTTPError, QueryFailed) as error:
-        raise _NoValueError(f"{base} does not answer {query!r}: {error or type(error).__name__}") from error
-    if len(samples) != 1:
-        advice = "aggregate them, as sum(...) does" if samples else "write `or vector(0)` where absence means none"
-        raise _NoValueError(f"{query!r} gives {len(samples)} values, one is wanted: {advice}")
-    value = samples[0].value
+    value = one_value(client, base, query)
     if not math.isfinite(value) or value < 0:
-        raise _NoValueError(f"{query!r} gives {value}, a number from 0 on is wanted")
+        raise NoValueError(f"{query!r} gives {value}, a number from 0 on is wanted")
     return value
-
-
-def _client(load: PlannedTraffic) -> httpx.Client:
-    import httpx
-
-    return httpx.Client(timeout=load.interval, trust_env=False)
 
 
 def _nothing_yet(start: int, load: PlannedTraffic) -> Live:

@@ -20,7 +20,7 @@ from chaos.catalog import FaultRegistry, ProbeRegistry
 from chaos.contracts import Fault
 from chaos.errors import Place, SpecError, UnknownKind
 from chaos.record.terms import STREAMED, Budget
-from chaos.spec.abort import Abort
+from chaos.spec.abort import Abort, AbortCondition, ProbeCondition
 from chaos.spec.budgets import Budgets, given
 from chaos.spec.fields import Count, Delay, PositiveDuration, Spec, Text, Whole
 from chaos.spec.load import Load
@@ -30,7 +30,7 @@ from chaos.spec.loads import AnyLoad
 from chaos.spec.places import Document, Path
 from chaos.spec.probes import GivenProbe, read_probes
 from chaos.spec.selection import Selection
-from chaos.spec.sheet import Sheet, found
+from chaos.spec.sheet import Sheet, found, nearest
 from chaos.spec.yaml import read_yaml
 from chaos.units import show_seconds
 
@@ -113,7 +113,8 @@ class Experiment(Spec):
     faults: SkipValidation[tuple[FaultStep, ...]] = ()
     """What is done to which hosts; none at all makes a control run."""
     abort: tuple[Abort, ...] = ()
-    """Conditions that end the run early, like "goodput < 50% for 10s"; the faults are undone."""
+    """Conditions that end the run early, like "goodput < 50% for 10s" or "probe healthz unhealthy for 5s"; the faults
+    are undone. A PromQL query is a mapping."""
     budgets: Budgets = Field(default_factory=Budgets)
     """Limits on figures; a budget that is broken fails the run."""
     trials: Count = 1
@@ -164,6 +165,7 @@ def load_experiment(path: FilePath, faults: FaultRegistry, probes: ProbeRegistry
     )
     if experiment:
         _check_load(sheet, experiment)
+        _check_abort(sheet, experiment)
     sheet.close(SpecError)
     assert experiment is not None, "the sheet raises when a model has mistakes"
     experiment._document = document
@@ -225,9 +227,29 @@ def _check_load(sheet: Sheet, experiment: Experiment) -> None:
             sheet.wrong(("load", *at), text)
     if isinstance(load, Locust) and (why := load.spawning_mistake(experiment.timeline.warmup)):
         sheet.wrong(("load", "spawn_rate"), why)
-    if isinstance(load, Traffic):
-        if why := load.misfit(experiment.timeline.warmup + experiment.timeline.baseline):
-            sheet.wrong(("load", "interval"), why)
-        for index, condition in enumerate(experiment.abort):
-            if key := load.needed_by(condition.signal):
-                sheet.wrong(("abort", index), f"watches {condition.signal}, which needs load.{key}: a query for it")
+    before = experiment.timeline.warmup + experiment.timeline.baseline
+    if isinstance(load, Traffic) and (why := load.misfit(before)):
+        sheet.wrong(("load", "interval"), why)
+
+
+def _check_abort(sheet: Sheet, experiment: Experiment) -> None:
+    """Note each condition that can never be told in this run."""
+    unread = any(path[:1] == ("probes",) for path in sheet.paths())  # a probe with a mistake may be the one meant
+    for index, condition in enumerate(experiment.abort):
+        of_probe = isinstance(condition, ProbeCondition)
+        if (why := _untold(condition, experiment)) and not (of_probe and unread):
+            sheet.wrong(("abort", index), why)
+        if condition.for_s > experiment.timeline.total:
+            held, total = show_seconds(condition.for_s), show_seconds(experiment.timeline.total)
+            sheet.wrong(("abort", index), f"never holds for {held} in a run of {total} (timeline); shorten `for`")
+
+
+def _untold(condition: Abort, experiment: Experiment) -> str:
+    """Return why nothing in the run says whether a condition holds, or ""."""
+    if isinstance(condition, AbortCondition) and isinstance(experiment.load, Traffic):
+        return experiment.load.untold(condition.signal)
+    probes = [probe.name for probe in experiment.probes]
+    if isinstance(condition, ProbeCondition) and condition.probe not in probes:
+        there = ", ".join(probes) or "none"
+        return f"no probe is called {condition.probe!r}{nearest(condition.probe, probes)} (probes: {there})"
+    return ""

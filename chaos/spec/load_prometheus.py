@@ -26,10 +26,14 @@ class Traffic(Spec):
     interval: PositiveDuration
     """How often they are asked, the interval of the scrapes or more: the resolution of every figure."""
 
-    def needed_by(self, signal: Signal) -> str | None:
-        """Return the key that an abort condition on a signal needs and that is not given."""
+    def untold(self, signal: Signal) -> str:
+        """Return why an abort condition on a signal can't be told, or ""."""
         key = {"goodput": "offered", "errors": "offered", "latency": "latency"}.get(signal)
-        return key if key and getattr(self, key) is None else None
+        if key and getattr(self, key) is None:
+            return f"watches {signal}, which needs load.{key}: a query for it"
+        if signal.startswith("latency_"):
+            return f"watches {signal}; what is watched has the quantile that load.latency asks for: write `latency`"
+        return ""
 
     def misfit(self, before: float) -> str:
         """Return why no window would begin when the baseline, `before` s from the start, ends; or ""."""

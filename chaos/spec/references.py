@@ -11,6 +11,7 @@ from typing import Any
 
 from chaos.contracts import Fault, PowerState
 from chaos.errors import ChaosError, InventoryError, SpecError
+from chaos.spec.abort import GivenQuery
 from chaos.spec.experiment import Experiment, FaultStep
 from chaos.spec.inventory import Inventory
 from chaos.spec.load import Load, Senders, check_url, fill, placeholders
@@ -31,6 +32,9 @@ def check_references(experiment: Experiment, inventory: Inventory) -> None:
         complaints += _of_senders(experiment.load.on, inventory)
     for index, probe in enumerate(experiment.probes):
         complaints += [(("probes", index, *path), text) for path, text in _of_probe(probe, inventory)]
+    for index, condition in enumerate(experiment.abort):
+        if isinstance(condition, GivenQuery):
+            complaints += _of_url(("abort", index, "prometheus"), condition.prometheus, inventory)
     for index, step in enumerate(experiment.faults):
         complaints += [(("faults", index, *path), text) for path, text in _of_step(step, inventory)]
     if complaints:

@@ -6,6 +6,7 @@ whose `check` asks once. All probes of a run live in one process, `python -m pro
     _probe     what a probe is, and the outcome of a check
     _plan      what the process is to do; JSON in and out (the caller writes it)
     _asking    one probe on its schedule: each check a row of its samples
+    _live      what each probe says now, for who acts on it
     _failure   an exception as the kind of failure it is
     _address   `host:port`, taken apart
     __main__   the process around all this
@@ -20,7 +21,8 @@ The samples are those of the load (`probes.samples`), one file a probe, with the
 its `error` is `ok`; `unhealthy` is an answer that says no. `status` is the kind's own: HTTP status, exit status.
 """
 
+from probes.health._live import State, read_states
 from probes.health._plan import HealthPlan, PlannedProbe
 from probes.health._probe import Mark, Outcome, Probe, Seconds, Target
 
-__all__ = ["HealthPlan", "Mark", "Outcome", "PlannedProbe", "Probe", "Seconds", "Target"]
+__all__ = ["HealthPlan", "Mark", "Outcome", "PlannedProbe", "Probe", "Seconds", "State", "Target", "read_states"]

@@ -14,10 +14,12 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from probes.errors import PlanError
 from probes.health._asking import Asking
+from probes.health._live import LiveStates, State
 from probes.health._plan import HealthPlan
 from probes.owner import stopping_when_told
 from probes.samples import SampleFile
@@ -55,7 +57,14 @@ def _prepare(plan: HealthPlan, files: ExitStack) -> tuple[list[Asking], list[Sam
     for probe in probes:
         samples.append(SampleFile(Path(plan.folder) / f"{probe.called}.bin", ["check"]))
         files.callback(samples[-1].close)
-    return [Asking(p, plan.start, plan.duration, f) for p, f in zip(probes, samples, strict=True)], samples
+    states = LiveStates(Path(plan.live), len(probes)) if plan.live else None
+    shows = [partial(states.show, index) if states else _nobody for index in range(len(probes))]
+    asked = zip(probes, samples, shows, strict=True)
+    return [Asking(probe, plan.start, plan.duration, file, show) for probe, file, show in asked], samples
+
+
+def _nobody(state: State) -> None:
+    """Show the state to nobody."""
 
 
 async def _ask(asking: Sequence[Asking], samples: Sequence[SampleFile]) -> None:

@@ -40,11 +40,13 @@ class HealthPlan(_Value):
     start      absolute CLOCK_MONOTONIC in ns: when the first check of each is due
     duration   s; no check is due at or after start + duration
     folder     where each probe writes NAME.bin; it must exist, and no such file in it
+    live       the file that shows what each says now (`probes.health._live`), which must not exist; None: no such file
     """
 
     start: int = Field(ge=0)
     duration: float = Field(gt=0)
     folder: str
+    live: str | None = None
     probes: tuple[PlannedProbe, ...]
 
     def write(self, path: Path) -> None:

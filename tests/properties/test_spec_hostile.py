@@ -24,6 +24,7 @@ from chaos.spec.yaml import read_yaml
 
 CASES = Path(__file__).parents[1] / "cases" / "spec"
 GOOD = CASES / "good" / "worker-latency.yaml"
+GUARDED = CASES / "good" / "aborts.yaml"
 HOSTS = CASES / "good-inventory.yaml"
 LINE = re.compile(r"hostile\.yaml(:[1-9]\d*:[1-9]\d*)?: \S.*")
 
@@ -113,7 +114,7 @@ def test_any_text(tmp_path: Path, registry: FaultRegistry, text: str) -> None:
 
 
 @few
-@given(mutated(read_yaml(GOOD, SpecError).value))
+@given(st.sampled_from((GOOD, GUARDED)).flatmap(lambda file: mutated(read_yaml(file, SpecError).value)))
 def test_any_values_in_an_experiment(tmp_path: Path, registry: FaultRegistry, document: Any) -> None:
     experiment = read(yaml.safe_dump(document, allow_unicode=True), tmp_path, registry)
     if experiment:

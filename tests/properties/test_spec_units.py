@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from chaos.spec.abort import parse_abort
+from chaos.spec.abort import AbortCondition, parse_abort
 from chaos.units import SI, BitRate, Duration, Rate, Ratio, Share
 
 numbers = st.floats(1e-3, 1e6).map(lambda number: round(number, 3))
@@ -55,4 +55,5 @@ def test_si_passes_unchanged(number: float) -> None:
 @given(numbers, numbers)
 def test_abort_conditions(limit: float, held: float) -> None:
     condition = parse_abort(f"latency > {limit}ms for {held}s")
+    assert isinstance(condition, AbortCondition)
     assert (condition.limit, condition.for_s) == pytest.approx((limit / 1000, held))

@@ -42,6 +42,24 @@ UNSOUND = {
         replace(HEALTHY, outcome="aborted", extra=[{"event": "abort", "condition": "goodput < 50% for 10s"}]),
         "the run was aborted by its guard `goodput < 50% for 10s`: make the fault milder, or relax the guard",
     ),
+    "aborted by its guard, with what it saw": (
+        replace(
+            HEALTHY,
+            outcome="aborted",
+            extra=[{"event": "abort", "condition": "up < 1 for 5 s", "blind": False, "why": "it was 0, for 5.0 s"}],
+        ),
+        "the run was aborted by its guard `up < 1 for 5 s`, it was 0, for 5.0 s: make the fault milder, or relax the "
+        "guard",
+    ),
+    "aborted since its guard was blind": (
+        replace(
+            HEALTHY,
+            outcome="aborted",
+            extra=[{"event": "abort", "condition": "up < 1 for 5 s", "blind": True, "why": "nothing is known for 7 s"}],
+        ),
+        "the run was aborted since its guard `up < 1 for 5 s` was blind: nothing is known for 7 s; a guard that can't "
+        "be told is none: mend what it asks, and repeat the run",
+    ),
     "interrupted": (
         replace(HEALTHY, outcome="interrupted", why="SIGINT"),
         "the run was interrupted (SIGINT): repeat the run",

@@ -28,8 +28,8 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, target: int | None = None) -> Iterator[Prometheus]:
-    """Run one until the block ends; with a target's port, from its first scrapes on."""
+def prometheus(folder: Path, target: int | None = None, *, scraped: bool = True) -> Iterator[Prometheus]:
+    """Run one until the block ends; with a target's port from its first scrapes on, or, not `scraped`, from before."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     scrapes = f"[{{job_name: service, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]" if target else "[]"
@@ -42,7 +42,7 @@ def prometheus(folder: Path, target: int | None = None) -> Iterator[Prometheus]:
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         running = Prometheus(f"http://127.0.0.1:{port}", process)
         try:
-            _wait(running, "count_over_time(done[1s]) > 4" if target else "vector(1)")
+            _wait(running, "count_over_time(done[1s]) > 4" if target and scraped else "vector(1)")
             yield running
         finally:
             process.kill()

@@ -16,6 +16,12 @@ def test_an_undo_that_was_not_verified_says_so() -> None:
     assert row.detail == "fault f; read back: NOT AS BEFORE"
 
 
+def test_an_abort_is_told_with_its_last_values_and_how_long_it_held() -> None:
+    fields = {"condition": "qps < 5/s for 2s", "blind": False, "values": [4.0, 0.0], "since": examples.ZERO}
+    (row,) = happenings([examples.event("abort", 2.5, **fields)], examples.ZERO)
+    assert (row.what, row.detail) == ("aborted", "condition qps < 5/s for 2s; it held; values [4.0, 0.0]; for 2.5 s")
+
+
 def test_nothing_is_assumed_of_a_field() -> None:
     odd = {"event": "host.drift", "t": "noon", "host": ["\x1b"], "what": {"a": [1, "\x1b"]}}
     assert happenings([odd], None) == [Happening(None, "['\\x1b']", "drift", 'what {"a": [1, "\\u001b"]}')]

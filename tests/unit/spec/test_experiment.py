@@ -6,8 +6,9 @@ import pytest
 
 import chaos.catalog
 from chaos.catalog import FaultRegistry
+from chaos.plan.plan import make_plan
 from chaos.record.terms import BUDGETS
-from chaos.spec.abort import AbortCondition
+from chaos.spec.abort import AbortCondition, ProbeCondition, QueryCondition
 from chaos.spec.budgets import Budgets
 from chaos.spec.experiment import Experiment, load_experiment
 from chaos.spec.inventory import load_inventory
@@ -58,13 +59,30 @@ def test_shorthands(shorthands: Experiment) -> None:
 
 
 def test_abort_conditions(shorthands: Experiment) -> None:
-    assert [(a.signal, a.side, a.limit, a.for_s) for a in shorthands.abort] == [
+    conditions = [a for a in shorthands.abort if isinstance(a, AbortCondition)]
+    assert [(a.signal, a.side, a.limit, a.for_s) for a in conditions] == [
         ("goodput", "<", 0.5, 10.0),
         ("errors", ">", 0.2, 5.0),
         ("latency", ">", 2.0, 5.0),
         ("qps", "<", 100.0, 5.0),
     ]
-    assert all(isinstance(a, AbortCondition) for a in shorthands.abort)
+    assert len(conditions) == len(shorthands.abort)
+
+
+def test_aborts_by_probe_and_query(registry: FaultRegistry) -> None:
+    experiment = load_experiment(CASES / "good" / "aborts.yaml", registry)
+    inventory = load_inventory(CASES / "good-inventory.yaml")
+    check_references(experiment, inventory)
+    median, probe, errors, down = make_plan(experiment, inventory).abort
+    assert isinstance(median, AbortCondition)
+    assert (median.signal, median.limit) == ("latency_p50", 2.0)
+    assert probe == ProbeCondition(text="probe healthz unhealthy for 5s", probe="healthz", for_s=5.0)
+    query = 'sum(rate(http_requests_total{code=~"5.."}[30s]))'
+    assert errors == QueryCondition(
+        text=f"{query} > 5 for 10 s", promql=query, prometheus="http://10.0.0.10:9090", side=">", limit=5.0, for_s=10.0
+    )
+    assert isinstance(down, QueryCondition)
+    assert (down.side, down.limit, down.for_s, down.text) == ("<", -0.5, 0.5, "up < -0.5 for 500 ms")
 
 
 def test_budgets_are_read_by_their_units(shorthands: Experiment) -> None:
