@@ -28,7 +28,9 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 FAILURES = (paramiko.SSHException, EOFError, OSError)
 """What a connection may raise."""
 _KEEPALIVE = 5  # s: a dead peer is noticed while nothing is asked of it
-_SESSIONS = 8  # at once on one connection; sshd's MaxSessions is 10 by default, and refuses the eleventh
+# At once on one connection. sshd refuses more than MaxSessions, by default 10, and a closed session counts until its
+# loop comes round, by when the next may have been asked for: twice as many at worst.
+_SESSIONS = 5
 _POLL = 0.1  # s: how long one stream may be waited for while the other may fill
 _MAX_JUMPS = 8
 

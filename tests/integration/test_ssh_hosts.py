@@ -185,6 +185,7 @@ def test_a_key_from_the_agent(reach: Reach, hosts: SshHosts, tmp_path: Path, mon
             assert reach(FIRST, identity_file=None).run("hostname").stdout == f"{FIRST}\n"
         finally:
             agent.terminate()
+    monkeypatch.delenv("SSH_AUTH_SOCK")
     with pytest.raises(Unreachable):
         reach(SECOND, identity_file=None).run("true")
 
