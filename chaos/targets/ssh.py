@@ -1,64 +1,29 @@
 """Hosts over SSH, through paramiko. One kept connection a host: a key exchange is dear, a channel is cheap.
 
-The host key is always checked: against the inventory's `known_hosts`, else the user's and the system's files; an
-unknown or changed key is an Unreachable that names the file. `~/.ssh/config`, agents, ProxyJump and sudo work as with
-ssh(1).
+A lost connection is opened again by the next command; no command is ever sent twice. A command's timeout is over all of
+it. Since a timeout may mean that the path is gone, no later command uses that connection; those that run on it go on.
 
-A lost connection is opened again by the next command; no command is ever sent twice.
+`become: sudo` hands the password in by standard input, where no `ps` shows it, and takes standard input away from the
+script, which a password that sudo did not ask for would otherwise reach.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-from dataclasses import dataclass, field
-from ipaddress import ip_address
-from pathlib import Path
+from ipaddress import IPv6Address, ip_address
 from shlex import quote
-
-import paramiko
 
 from chaos.contracts import Completed
 from chaos.errors import Unreachable
 from chaos.kernel import Flow
 from chaos.targets._base import HostTarget
+from chaos.targets._ssh import FAILURES, Connection, Deadline, SocketAddress, SshAddress, connect, socket_addresses
 from chaos.targets.power import CommandPower
 
+__all__ = ["SshAddress", "SshTarget"]
+
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C"
-# what paramiko's own thread meets is raised here too, as Unreachable; without a handler it would print a traceback
-logging.getLogger("paramiko").addHandler(logging.NullHandler())
-_KEEPALIVE = 5  # s: a dead peer is noticed while nothing is asked of it
-
-
-@dataclass(frozen=True)
-class SshAddress:
-    """How to get to a host. Empty fields are taken from ~/.ssh/config, then from ssh's own defaults."""
-
-    address: str
-    port: int | None = None
-    user: str | None = None
-    identity_file: str | None = None
-    known_hosts: str | None = None
-    proxy_jump: str | None = None
-    become: str = "none"
-    sudo_password: str | None = field(default=None, repr=False)
-    connect_timeout: float = 10.0
-
-    def resolved(self) -> SshAddress:
-        """Return the address with its blanks filled from ~/.ssh/config."""
-        config = Path("~/.ssh/config").expanduser()
-        found = paramiko.SSHConfig.from_path(str(config)).lookup(self.address) if config.is_file() else {}
-        return SshAddress(
-            address=found.get("hostname", self.address),
-            port=self.port or int(found.get("port", 22)),
-            user=self.user or found.get("user"),
-            identity_file=self.identity_file or next(iter(found.get("identityfile", [])), None),
-            known_hosts=self.known_hosts,
-            proxy_jump=self.proxy_jump or found.get("proxyjump"),
-            become=self.become,
-            sudo_password=self.sudo_password,
-            connect_timeout=self.connect_timeout,
-        )
+_ASK_PEER = 'printf %s "$SSH_CONNECTION"'
 
 
 class SshTarget(HostTarget):
@@ -67,134 +32,122 @@ class SshTarget(HostTarget):
     def __init__(self, name: str, address: SshAddress, power: CommandPower | None = None) -> None:
         super().__init__(name, power)
         self._address = address.resolved()
-        self._client: paramiko.SSHClient | None = None
+        self._connection: Connection | None = None
+        self._users: dict[Connection, int] = {}
         self._lock = threading.Lock()
 
     def _run(self, script: str, timeout: float) -> Completed:
-        client = self._connected()
-        try:
-            return _execute(client, self._command(script), timeout, self._password_line())
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            self._drop(client)
-            why = f"no answer within {timeout:.0f} s" if isinstance(error, TimeoutError) else f"{error}"
-            raise Unreachable(f"{self.name}: lost while running `{script.strip()[:200]}`: {why}") from error
+        return self._execute(self._command(script), timeout, script, self._password_line())
 
     def control_path(self) -> tuple[Flow, ...]:
-        """Return the flow of this connection as the host sees it, behind whatever NAT (sshd's SSH_CONNECTION)."""
-        client = self._connected()
-        seen = _execute(client, 'printf %s "$SSH_CONNECTION"', 10).stdout.split()
-        if len(seen) != 4:
-            raise Unreachable(f"{self.name}: sshd does not say SSH_CONNECTION, so the control path can't be exempted")
-        return (Flow(ip_address(seen[0].partition("%")[0]), int(seen[3])),)
+        """Return the flows of this connection as the host sees them, behind whatever NAT (sshd's SSH_CONNECTION).
+
+        A name may have several addresses, of both families; a connection that is opened again may take another, and so
+        come from another of ours. Each that answers is asked.
+        """
+        flows = [self._flow(self._execute(_ASK_PEER, 10, _ASK_PEER).stdout)]
+        for by in self._other_ways():
+            try:
+                other = connect(self.name, self._address, by=by)
+            except Unreachable:
+                continue  # nor can a later connection come this way
+            try:
+                flows.append(self._flow(other.execute(_ASK_PEER, 10).stdout))
+            except FAILURES as error:
+                raise Unreachable(f"{self.name}: connected by {by[0]}, and then: {_said(error)}") from error
+            finally:
+                other.close()
+        return tuple(dict.fromkeys(flows))
 
     def probe_control_path(self) -> None:
-        """Open a second connection, run a command over it, close it."""
-        second = self._open()
+        """Open a second connection, authenticate, run a command as the undo would, close it; all within one deadline.
+
+        Raises Unreachable.
+        """
+        deadline = Deadline(self._address.connect_timeout)
+        second = connect(self.name, self._address)
         try:
-            _execute(second, "true", self._address.connect_timeout)
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise Unreachable(f"{self.name}: a second connection opened and then failed: {error}") from error
+            done = second.execute(self._command("true"), deadline.left(), self._password_line())
+        except FAILURES as error:
+            raise Unreachable(f"{self.name}: a second connection opened and then failed: {_said(error)}") from error
         finally:
             second.close()
+        if done.status:
+            raise Unreachable(
+                f"{self.name}: over a second connection `true` ended with {done.status}: {done.stderr.strip()[:200]}"
+            )
 
     def close(self) -> None:
         """Close the connection; a later command opens it again."""
         with self._lock:
-            if self._client is not None:
-                self._client.close()
-                self._client = None
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _execute(self, command: str, timeout: float, said: str, stdin: bytes = b"") -> Completed:
+        connection = self._taken()
+        try:
+            return connection.execute(command, timeout, stdin)
+        except FAILURES as error:
+            self._retire(connection)
+            why = f"no answer within {timeout:.0f} s" if isinstance(error, TimeoutError) else _said(error)
+            raise Unreachable(f"{self.name}: lost while running `{said.strip()[:200]}`: {why}") from error
+        finally:
+            self._let_go(connection)
 
     def _command(self, script: str) -> str:
-        shell = f"sh -c {quote(f'export {_PATH}; {script}')}"
+        detach = "exec </dev/null; " if self._address.sudo_password else ""
+        shell = f"sh -c {quote(f'{detach}export {_PATH}; {script}')}"
         if self._address.become != "sudo":
             return f"exec {shell}"
-        # the password goes in by standard input, never by the command line, where `ps` would show it
-        return f"sudo -S -p '' {shell}" if self._address.sudo_password else f"sudo -n {shell}"
+        return f"exec sudo -S -p '' {shell}" if self._address.sudo_password else f"exec sudo -n {shell}"
 
     def _password_line(self) -> bytes:
-        return f"{self._address.sudo_password}\n".encode() if self._address.sudo_password else b""
+        asked = self._address.become == "sudo" and self._address.sudo_password
+        return f"{self._address.sudo_password}\n".encode() if asked else b""
 
-    def _connected(self) -> paramiko.SSHClient:
+    def _flow(self, said: str) -> Flow:
+        words = said.split()
+        if len(words) != 4:
+            raise Unreachable(f"{self.name}: sshd does not say SSH_CONNECTION, so the control path can't be exempted")
+        peer = ip_address(words[0].partition("%")[0])
+        mapped = peer.ipv4_mapped if isinstance(peer, IPv6Address) else None
+        return Flow(mapped or peer, int(words[3]))
+
+    def _other_ways(self) -> list[SocketAddress]:
+        """Return the addresses of the host's name where it has several and we dial it ourselves."""
+        if self._address.proxy_jump:
+            return []
+        try:
+            ways = socket_addresses(self._address)
+        except OSError as error:
+            raise Unreachable(f"{self.name}: {self._address.address} has no address: {error}") from error
+        return ways if len(ways) > 1 else []
+
+    def _taken(self) -> Connection:
+        """Return the connection there is, or a new one, noted as in use."""
         with self._lock:
-            transport = self._client.get_transport() if self._client else None
-            if self._client is None or transport is None or not transport.is_active():
-                self._client = self._open()
-            return self._client
+            if self._connection is None or not self._connection.is_active:
+                self._connection = connect(self.name, self._address)
+            self._users[self._connection] = self._users.get(self._connection, 0) + 1
+            return self._connection
 
-    def _drop(self, client: paramiko.SSHClient) -> None:
+    def _retire(self, connection: Connection) -> None:
         with self._lock:
-            if self._client is client:
-                self._client = None
-        client.close()
+            if self._connection is connection:
+                self._connection = None
 
-    def _open(self) -> paramiko.SSHClient:
-        return _connect(self.name, self._address)
-
-
-def _connect(name: str, to: SshAddress) -> paramiko.SSHClient:
-    client = paramiko.SSHClient()
-    try:
-        _trust(client, to)
-        client.connect(
-            to.address,
-            to.port or 22,
-            to.user,
-            key_filename=str(Path(to.identity_file).expanduser()) if to.identity_file else None,
-            timeout=to.connect_timeout,
-            banner_timeout=to.connect_timeout,
-            auth_timeout=to.connect_timeout,
-            sock=_through(name, to) if to.proxy_jump else None,
-        )
-        transport = client.get_transport()
-        if transport is not None:
-            transport.set_keepalive(_KEEPALIVE)
-    except (paramiko.SSHException, OSError, EOFError) as error:
-        client.close()
-        raise Unreachable(f"{name}: no SSH to {to.address} port {to.port}: {_explained(error, to)}") from error
-    return client
+    def _let_go(self, connection: Connection) -> None:
+        """Close a retired connection once nobody uses it."""
+        with self._lock:
+            self._users[connection] -= 1
+            if self._users[connection]:
+                return
+            del self._users[connection]
+            idle = self._connection is not connection
+        if idle:
+            connection.close()
 
 
-def _trust(client: paramiko.SSHClient, to: SshAddress) -> None:
-    client.set_missing_host_key_policy(paramiko.RejectPolicy())
-    if to.known_hosts:
-        client.load_host_keys(str(Path(to.known_hosts).expanduser()))
-        return
-    client.load_system_host_keys()
-    if Path("/etc/ssh/ssh_known_hosts").is_file():
-        client.load_system_host_keys("/etc/ssh/ssh_known_hosts")
-
-
-def _through(name: str, to: SshAddress) -> paramiko.Channel:
-    user, _, rest = (to.proxy_jump or "").rpartition("@")
-    host, _, port = rest.partition(":")
-    jump = SshAddress(host, int(port) if port else None, user or None, known_hosts=to.known_hosts).resolved()
-    transport = _connect(f"{name} (jump host {host})", jump).get_transport()
-    if transport is None:
-        raise Unreachable(f"{name}: the jump host {host} closed the connection")
-    return transport.open_channel(
-        "direct-tcpip", (to.address, to.port or 22), ("127.0.0.1", 0), timeout=to.connect_timeout
-    )
-
-
-def _explained(error: Exception, to: SshAddress) -> str:
-    if isinstance(error, paramiko.BadHostKeyException) or "not found in known_hosts" in str(error):
-        where = to.known_hosts or "~/.ssh/known_hosts"
-        return f"{error}; host keys are always checked: add the host's key to {where} after comparing it"
+def _said(error: BaseException) -> str:
     return str(error) or type(error).__name__
-
-
-def _execute(client: paramiko.SSHClient, command: str, timeout: float, stdin: bytes = b"") -> Completed:
-    transport = client.get_transport()
-    if transport is None:
-        raise EOFError("the connection is closed")
-    with transport.open_session(timeout=timeout) as channel:
-        channel.settimeout(timeout)
-        channel.exec_command(command)
-        channel.sendall(stdin)
-        channel.shutdown_write()
-        stdout = channel.makefile("rb").read()
-        stderr = channel.makefile_stderr("rb").read()
-        status = channel.recv_exit_status()
-    if status < 0:
-        raise EOFError("the connection closed before the command ended")
-    return Completed(status, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))

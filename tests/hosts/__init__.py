@@ -49,14 +49,14 @@ def objection() -> str | None:
 
 
 @contextmanager
-def ssh_hosts(count: int, *, sshd_options: Sequence[str] = (), accounts: bool = False) -> Iterator[SshHosts]:
-    """Hold `count` hosts that answer; all is gone afterwards. `accounts`: with the users of `files.write_accounts`."""
+def ssh_hosts(count: int, *, sshd_options: Sequence[str] = ()) -> Iterator[SshHosts]:
+    """Hold `count` hosts that answer; all is gone afterwards. They have the users of `files`."""
     # below /tmp, for a host's other users must be able to read the keys that may log in
     folder = Path(tempfile.mkdtemp(prefix="gameday-hosts-"))
     hosts = SshHosts(folder, count)
     try:
         files.write_keys(folder, sshd_options)
-        hosts._start(files.write_accounts(folder / "etc") if accounts else None)
+        hosts._start(files.write_accounts(folder / "etc"))
         yield hosts
     finally:
         hosts.close()
@@ -140,11 +140,11 @@ class SshHosts:
         gone = (*self._first.values(), self.controller_pid)
         _until(lambda: not any(process and Path(f"/proc/{process}").exists() for process in gone), "hosts do not end")
 
-    def _start(self, etc: Path | None) -> None:
+    def _start(self, etc: Path) -> None:
         (self.folder / "known_hosts").write_text(files.known_hosts(self.folder, len(self.names)))
         self.inventory_path.write_text(yaml.safe_dump(files.inventory(self.folder, self.names), sort_keys=False))
         controller = self._child("unshare", "--net", "sh", "-c", "ip link set lo up; echo up; read -r _")
-        files_for_all = [self.folder / "sshd_config", *([etc] if etc else [])]
+        files_for_all = [self.folder / "sshd_config", etc]
         hosts = [self._child(*_ISOLATE, "sh", _HOST_SCRIPT, name, *files_for_all) for name in self.names]
         assert _line(controller) == "up"
         self.controller_pid = controller.pid

@@ -71,14 +71,19 @@ def inventory(folder: Path, names: Sequence[str]) -> dict[str, Any]:
 
 
 def write_accounts(etc: Path) -> Path:
-    """Write the files of /etc that give a host our three users beside root; return their folder."""
+    """Write the files of /etc that give a host our three users beside root; return their folder.
+
+    Root gets an empty home and a plain shell: sshd starts it for each command, and with it what its files start.
+    """
     etc.mkdir(mode=0o755)
     secret = subprocess.run(["openssl", "passwd", "-6", PASSWORD], check=True, capture_output=True, text=True).stdout
     users = {PLAIN_USER: ("*", 6001), SUDO_USER: ("*", 6002), PASSWORD_USER: (secret.strip(), 6003)}
     passwd = [f"{name}:x:{number}:{number}::/run/home:/bin/sh" for name, (_, number) in users.items()]
     shadow = [f"{name}:{hashed}:19000:0:99999:7:::" for name, (hashed, _) in users.items()]
     group = [f"{name}:x:{number}:" for name, (_, number) in users.items()]
-    _write(etc / "passwd", Path("/etc/passwd").read_text(), passwd, 0o644)
+    others = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith("root:")]
+    passwd = ["root:x:0:0:root:/run/home:/bin/sh", *others, *passwd]
+    _write(etc / "passwd", "", passwd, 0o644)
     _write(etc / "group", Path("/etc/group").read_text(), group, 0o644)
     _write(etc / "shadow", Path("/etc/shadow").read_text(), shadow, 0o600)
     rules = ["root ALL=(ALL) ALL", f"{SUDO_USER} ALL=(ALL) NOPASSWD: ALL", f"{PASSWORD_USER} ALL=(ALL) ALL"]

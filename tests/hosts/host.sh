@@ -1,5 +1,5 @@
 #!/bin/sh
-# Process 1 of a host: `host.sh HOSTNAME SSHD_CONFIG [ETC]`, in fresh mount, PID, UTS and network namespaces but with
+# Process 1 of a host: `host.sh HOSTNAME SSHD_CONFIG ETC`, in fresh mount, PID, UTS and network namespaces but with
 # the machine's /proc still in view. It says its process number, waits for a line (its eth0 is there, with the addresses
 # that the line gives), starts sshd and stays. ETC is a folder of files that stand in for those of /etc.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run/home
@@ -11,7 +11,7 @@ mount --rbind /sys/fs/cgroup /run/cgroup
 mount -t sysfs sysfs /sys
 mount --rbind /run/cgroup /sys/fs/cgroup
 mount -t proc proc /proc
-for file in ${3:+"$3"/*}; do mount --bind "$file" "/etc/${file##*/}"; done
+for file in "$3"/*; do mount --bind "$file" "/etc/${file##*/}"; done
 echo "$pid"
 read -r address address6
 ip -batch - <<END
