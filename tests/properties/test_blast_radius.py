@@ -1,4 +1,4 @@
-"""Whatever is planned: an accepted plan never has more hosts under a fault at once than allowed; hours hold minutely."""
+"""An accepted plan never has more hosts under a fault at once than allowed; hours hold minute by minute."""
 
 from __future__ import annotations
 
