@@ -1,4 +1,4 @@
-"""An accepted plan never has more hosts under a fault at once than allowed; hours hold to the minute."""
+"""An accepted plan never has more hosts under a fault at once than allowed; hours hold minute by minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the inventory protects, from outside: exit codes, the line to type, and a rehearsal against this machine."""
+"""What the inventory protects, from outside: exit codes, the line to type, a rehearsal against this machine."""
 
 from __future__ import annotations
 
