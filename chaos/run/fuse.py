@@ -6,13 +6,14 @@ it starts, so from the moment it says `armed` no death of ours can keep the faul
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from shlex import quote
 
-from chaos.contracts import Rendered, Target
+from chaos.contracts import Completed, Rendered, Target
 from chaos.errors import FuseNotArmed
 
 HOME = "/run/gameday"
@@ -21,9 +22,23 @@ _PROGRAM = files("chaos.run").joinpath("fuse.sh").read_text(encoding="utf-8")
 # sets `now` to centiseconds of /proc/uptime, as fuse.sh does
 NOW = '{ read -r up _ </proc/uptime; now=${up%.*}${up#*.}; now=${now#"${now%%[!0]*}"}; now=${now:-0}; }'
 
-_RUNS = '[ "$(readlink "/proc/$(cat pid)/cwd")" = "$(pwd -P)" ]'  # in a fuse's directory: its program stands there
-_TENTHS = " ".join(map(str, range(30)))
+# in a fuse's directory: whether the process whose number is in a file runs and stands there, as fuse.sh does
+_STANDS = 'stands() { { read -r number <"$1"; } 2>/dev/null && [ "/proc/$number/cwd" -ef . ]; }'
 _TENTH = "sleep 0.1 2>/dev/null || sleep 1"  # a sleep without fractions naps a second
+_WAKE = 'wake() { ! stands pid || kill -USR1 "$number"; } 2>/dev/null'
+_LOOK = 0.2  # s between two looks at a fuse that was fired
+_TENTHS = " ".join(map(str, range(30)))
+
+# systemd starts it again when it is killed, shields it from the OOM killer and from hunger, and stops it by SIGTERM
+_UNIT = (
+    "systemd-run --quiet --collect --slice=gameday --unit={unit} --description={what}"
+    " -p WorkingDirectory={folder} -p UMask=0077 -p KillMode=mixed -p TimeoutStopSec=300"
+    " -p Restart=on-failure -p RestartSec=200ms -p StartLimitIntervalSec=0"
+    " -p OOMScoreAdjust=-1000 -p CPUWeight=10000 -p MemoryMin=16M"
+    " sh {folder}/fuse.sh {folder} unit"
+)
+_HAS_SYSTEMD = '[ -d /run/systemd/system ] && command -v systemd-run >/dev/null && [ "$(id -u)" = 0 ]'
+_PAIR = "command -v setsid >/dev/null && s=setsid || s=nohup; $s sh ./fuse.sh . fuse </dev/null >/dev/null 2>&1 &"
 
 
 @dataclass(frozen=True)
@@ -59,18 +74,20 @@ class Fuse:
         return f"{self.home}/fuses/{self.name}"
 
     def arm(self) -> None:
-        """Place the fuse, start it in a session of its own, and return once it says that it is armed."""
+        """Place the fuse, start it, and return once it says that it is armed and nothing can end it unseen."""
         parts = {"fuse.sh": _PROGRAM, "undo": self.undo.do, "clean": self.undo.clean}
         writes = [f"printf %s {quote(text)} >{name}" for name, text in parts.items()]
         span = round(self.lease * 100)
         deadlines = (
-            f"{NOW}; echo {span} >span; echo $((now + {span})) >lease; echo $((now + {round(self.ttl * 100)})) >ttl"
+            f"{NOW}; echo {span} >span; echo $((now + {span})) >lease; echo $((now + {round(self.ttl * 100)})) >ttl;"
+            " read -r boot </proc/sys/kernel/random/boot_id; echo $boot >boot"
         )
-        detached = "command -v setsid >/dev/null && s=setsid || s=nohup; $s sh ./fuse.sh . </dev/null >/dev/null 2>&1 &"
-        seen = f"for i in {_TENTHS}; do [ ! -e state ] || break; {_TENTH}; done; cat state"
         folder = quote(self.folder)
+        unit = _UNIT.format(unit=unit_of(self.name), what=quote(f"undoes {self.name}"), folder=folder)
+        started = f"if ! {{ {_HAS_SYSTEMD} && {unit} >unit 2>&1; }}; then rm -f unit; {_PAIR}\nfi"
+        seen = f"for i in {_TENTHS}; do [ ! -e state ] || break; {_TENTH}; done; cat state"
         script = "\n".join(
-            [f"umask 077 && mkdir -p {folder} && cd {folder} || exit 1", *writes, deadlines, f"{detached}\n{seen}"]
+            [f"umask 077 && mkdir -p {folder} && cd {folder} || exit 1", *writes, deadlines, f"{started}\n{seen}"]
         )
         said = self.target.run(script).stdout.strip()
         if said != "armed":
@@ -96,19 +113,36 @@ class Fuse:
 
     def fire(self, patience: float) -> str:
         """Have the fuse undo the fault; return its state once it is clean or dead, or after `patience` s."""
-        self.target.run(f"touch {quote(self.folder)}/fire")
+        self._here("touch fire")
         end = time.monotonic() + patience
-        while not (state := self.state()).startswith("clean") and time.monotonic() < end and self.is_alive():
-            time.sleep(0.3)
+        while not (state := self._nudged()).startswith("clean") and time.monotonic() < end and self.is_alive():
+            time.sleep(_LOOK)
         return state
 
     def is_alive(self) -> bool:
-        """Whether the fuse's program still runs: a process of its number that stands in its directory."""
-        return self.target.run(f"cd {quote(self.folder)} && {_RUNS}", check=False).status == 0
+        """Whether the fuse's program runs, or will within a second: its partner, or systemd, starts it again."""
+        return (
+            self._here(f"{_STANDS}; stands pid || stands guardian || {{ [ -e unit ] && [ ! -e over ]; }}").status == 0
+        )
 
     def disarm(self) -> None:
         """End the fuse and remove its directory; called only after the host was read clean."""
         folder = quote(self.folder)
-        gone = f"{_RUNS} || break; {_TENTH}"
-        ended = f"cd {folder} 2>/dev/null || exit 0; touch disarm; for i in {_TENTHS}; do {gone}; done"
+        gone = f"stands pid || stands guardian || break; wake; {_TENTH}"
+        ended = (
+            f"cd {folder} 2>/dev/null || exit 0; {_STANDS}; {_WAKE}; touch disarm; for i in {_TENTHS}; do {gone}; done"
+        )
         self.target.run(f"{ended}; cd / && rm -rf {folder}; rmdir {quote(self.home)}/fuses 2>/dev/null; true")
+
+    def _nudged(self) -> str:
+        """Wake the fuse, give it a moment, and return its state."""
+        moments = f"for i in {_TENTHS}; do read -r state <state; case $state in clean*) break;; esac; {_TENTH}; done"
+        return self._here(f"{_STANDS}; {_WAKE}; wake; {moments}; cat state").stdout.strip()
+
+    def _here(self, script: str) -> Completed:
+        return self.target.run(f"cd {quote(self.folder)} && {{ {script}; }}", check=False)
+
+
+def unit_of(name: str) -> str:
+    """Return the name of a fuse's transient unit under systemd."""
+    return "gameday-fuse-" + re.sub(r"[^A-Za-z0-9_.-]", "-", name)

@@ -6,13 +6,14 @@ import os
 import re
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from chaos.errors import FuseNotArmed
 from chaos.run import fuse as fuse_module
-from chaos.run.fuse import Undo
+from chaos.run.fuse import Fuse, Undo
 from chaos.targets.local import LocalTarget
 from tests.unit.run.running_fuses import fault_of, fuse_for, pid_of, processes_in, wait_until
 
@@ -41,7 +42,7 @@ def test_its_files_are_for_its_owner_only(host: LocalTarget, home: Path) -> None
 
 @in_every_shell
 def test_a_lost_lease_fires(host: LocalTarget, home: Path) -> None:
-    fuse, fault = fuse_for(host, home, lease=0.4), fault_of(home)
+    fuse, fault = fuse_for(host, home, lease=1), fault_of(home)
     fuse.arm()
     wait_until(lambda: fuse.state() == "clean: the lease was not renewed")
     assert not fault.exists()
@@ -49,7 +50,7 @@ def test_a_lost_lease_fires(host: LocalTarget, home: Path) -> None:
 
 
 def test_a_renewed_lease_does_not_fire(host: LocalTarget, home: Path) -> None:
-    fuse = fuse_for(host, home, lease=0.4)
+    fuse = fuse_for(host, home, lease=3)
     fuse.arm()
     deadline = Path(fuse.folder, "lease")
     first = int(deadline.read_text())
@@ -62,7 +63,7 @@ def test_a_renewed_lease_does_not_fire(host: LocalTarget, home: Path) -> None:
 
 @in_every_shell
 def test_the_time_to_live_is_not_renewed(host: LocalTarget, home: Path) -> None:
-    fuse, fault = fuse_for(host, home, ttl=0.4), fault_of(home)
+    fuse, fault = fuse_for(host, home, ttl=1), fault_of(home)
     fuse.arm()
     fuse.renew()
     wait_until(lambda: fuse.state() == "clean: the time to live was over")
@@ -113,7 +114,7 @@ def test_it_keeps_watch_after_clean(host: LocalTarget, home: Path) -> None:
 
 @in_every_shell
 def test_the_watch_ends(host: LocalTarget, home: Path) -> None:
-    fuse = fuse_for(host, home, lease=0.3)
+    fuse = fuse_for(host, home, lease=1)
     fuse.arm()
     wait_until(lambda: processes_in(home) == [])
     assert fuse.state() == "clean: the lease was not renewed"
@@ -164,6 +165,111 @@ def test_a_fuse_that_can_not_start_is_not_armed(host: LocalTarget, home: Path) -
     with pytest.raises(FuseNotArmed, match="clean: an older one"):
         fuse.arm()
     fuse.disarm()
+
+
+@in_every_shell
+@pytest.mark.parametrize("role", ["pid", "guardian"])
+def test_one_of_the_pair_that_is_killed_is_back_and_the_fault_is_let_go(
+    role: str, host: LocalTarget, home: Path
+) -> None:
+    fuse, fault = fuse_for(host, home), fault_of(home)
+    fuse.arm()
+    for _ in range(3):
+        killed = number(fuse, role)
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda killed=killed: number(fuse, role) != killed)  # type: ignore[misc]
+        assert fuse.is_alive()
+    wait_until(lambda: fuse.state() == "armed")
+    assert fault.exists()
+    assert fuse.fire(patience=8) == "clean: on request"
+    assert not fault.exists()
+    fuse.disarm()
+    assert not fuse.is_alive()
+
+
+@in_every_shell
+def test_a_fuse_killed_while_it_undoes_goes_on_with_it(host: LocalTarget, home: Path, tmp_path: Path) -> None:
+    fault = fault_of(home)
+    undo = Undo(f"[ -e '{tmp_path}/let' ] && rm -f '{fault}'\n", f"[ ! -e '{fault}' ]\n")
+    fuse = fuse_for(host, home, undo=undo)
+    fuse.arm()
+    Path(fuse.folder, "fire").touch()
+    os.kill(pid_of(fuse), signal.SIGUSR1)
+    wait_until(lambda: fuse.state().startswith("reverting"))
+    killed = pid_of(fuse)
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: pid_of(fuse) != killed)
+    (tmp_path / "let").touch()
+    wait_until(lambda: fuse.state() == "clean: on request")
+    assert not fault.exists()
+    fuse.disarm()
+
+
+@in_every_shell
+def test_a_lease_that_ran_out_while_the_fuse_was_dead(host: LocalTarget, home: Path) -> None:
+    fuse, fault = fuse_for(host, home, lease=1.5), fault_of(home)
+    fuse.arm()
+    os.kill(pid_of(fuse), signal.SIGKILL)
+    wait_until(lambda: fuse.state() == "clean: the lease was not renewed")
+    assert not fault.exists()
+    wait_until(lambda: processes_in(home) == [])
+
+
+def test_a_hang_up_of_the_guardian_lets_go_by_sigterm_only(host: LocalTarget, home: Path) -> None:
+    fuse, fault = fuse_for(host, home), fault_of(home)
+    fuse.arm()
+    os.kill(number(fuse, "guardian"), signal.SIGHUP)
+    assert fuse.state() == "armed"
+    os.kill(number(fuse, "guardian"), signal.SIGTERM)
+    wait_until(lambda: fuse.state() == "clean: on request")
+    assert not fault.exists()
+    fuse.disarm()
+
+
+def test_another_boot_lets_go_at_once(host: LocalTarget, home: Path) -> None:
+    fuse, fault = fuse_for(host, home), fault_of(home)
+    fuse.arm()
+    Path(fuse.folder, "boot").write_text("another\n")
+    os.kill(pid_of(fuse), signal.SIGKILL)
+    wait_until(lambda: fuse.state() == "clean: the host was booted")
+    assert not fault.exists()
+    fuse.disarm()
+
+
+@in_every_shell
+def test_a_lease_file_that_is_half_written_neither_blows_nor_disables_it(host: LocalTarget, home: Path) -> None:
+    fuse, fault = fuse_for(host, home, lease=1.5), fault_of(home)
+    fuse.arm()
+    Path(fuse.folder, "lease").write_text("")
+    os.kill(pid_of(fuse), signal.SIGUSR1)
+    assert fuse.state() == "armed"
+    wait_until(lambda: fuse.state() == "clean: the lease was not renewed")
+    assert not fault.exists()
+    fuse.disarm()
+
+
+def test_it_is_out_of_reach_of_the_oom_killer_and_has_a_cgroup_of_its_own(host: LocalTarget, home: Path) -> None:
+    may = subprocess.run(["sh", "-c", "echo -1000 >/proc/self/oom_score_adj"], capture_output=True).returncode == 0
+    groups = [root for root in CGROUPS if os.access(f"{root}/cgroup.procs", os.W_OK)]
+    fuse = fuse_for(host, home)
+    fuse.arm()
+    for role in ("pid", "guardian"):
+        process = Path(f"/proc/{number(fuse, role)}")
+        assert (process / "oom_score_adj").read_text() == ("-1000\n" if may else "0\n")
+        assert (process / "cgroup").read_text().count(":/gameday-fuse") == len(groups)
+    fuse.disarm()
+    wait_until(lambda: not any(Path(root, "gameday-fuse").exists() for root in groups))
+
+
+CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory")
+
+
+def number(fuse: Fuse, role: str) -> int:
+    """The process of a role; 0 while it is not there."""
+    try:
+        return int(Path(fuse.folder, role).read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def test_no_wall_clock() -> None:
