@@ -21,9 +21,9 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from chaos.contracts import PlantQdisc, UprootQdisc
 from chaos.errors import CommandFailed, Unreachable
-from chaos.kernel import NO_HANDLE, ROOT, Link, Qdisc
-from chaos.targets import _netem
-from chaos.targets._tc import IMPAIRMENT, OURS
+from chaos.kernel import NO_HANDLE, ROOT, AtRoot, Beside, Link, Qdisc
+from chaos.targets import _netem, _tbf
+from chaos.targets._tc import IMPAIRMENT, OURS, REDIRECT, device_beside
 
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
