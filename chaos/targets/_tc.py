@@ -35,6 +35,7 @@ IMPAIRMENT = "c4a6:"
 OURS = (SCAFFOLD, IMPAIRMENT)
 PREFERENCES = {"ip": 65533, "ipv6": 65534}  # of the exempt flows; after whatever somebody else has in the hook
 REDIRECT = 65535
+_SHOWS_OUR_FILTERS = "|".join(f"*' pref {number} '*" for number in (*PREFERENCES.values(), REDIRECT))
 _SHOWS_OURS = "grep -Eq ' (c4a5|c4a6): '"
 _SHOWS_OUR_ROOT = "grep -Eq ' (c4a5|c4a6): root'"
 HAS_IFB = "[ -e /sys/module/ifb ] || modprobe -n -q ifb 2>/dev/null || grep -q ' ifb_setup' /proc/kallsyms"
@@ -92,7 +93,7 @@ def _uproot_beside(action: UprootQdisc, place: Beside) -> Rendered:
     clean = [
         f"links=$(ip -o link) && case $links in *': {ours}: '*) false ;; esac",
         f"if ip link show dev {device} >/dev/null 2>&1; then {shown}; else shown=; fi",
-        f"case $shown in {'|'.join(f"*' pref {pref} '*" for pref in (*PREFERENCES.values(), REDIRECT))}) false ;; esac",
+        f"case $shown in {_SHOWS_OUR_FILTERS}) false ;; esac",
     ]
     if place.adds_clsact:
         lines += [f'if {shown} 2>/dev/null && [ -z "$shown" ]; then tc qdisc del dev {device} clsact 2>/dev/null; fi']

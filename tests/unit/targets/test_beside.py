@@ -1,0 +1,192 @@
+"""An impairment beside an interface's own queueing, in a real network namespace: whatever tree is there stays."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from ipaddress import ip_address
+
+import pytest
+
+from chaos.contracts import PlantQdisc, UprootQdisc
+from chaos.faults.bandwidth import Bandwidth
+from chaos.kernel import Beside, Flow
+from chaos.run.injector import read
+from chaos.targets import _tc
+from chaos.targets.local import LocalTarget
+
+MATCH = "protocol ip u32 match ip dst 192.0.2.9/32"
+TREES = {
+    "default": "true",
+    "tbf": "tc qdisc add dev data0 root handle 8001: tbf rate 90mbit burst 32kb latency 50ms",
+    "pfifo": "tc qdisc add dev data0 root handle 8001: pfifo limit 7",
+    "htb": "tc qdisc add dev data0 root handle 1: htb default 10 r2q 5\n"
+    "tc class add dev data0 parent 1: classid 1:1 htb rate 90mbit\n"
+    "tc class add dev data0 parent 1:1 classid 1:10 htb rate 40mbit ceil 90mbit\n"
+    "tc class add dev data0 parent 1:1 classid 1:20 htb rate 50mbit\n"
+    "tc qdisc add dev data0 parent 1:10 handle 10: htb default 1\n"
+    "tc class add dev data0 parent 10: classid 10:1 htb rate 40mbit\n"
+    f"tc filter add dev data0 parent 1: {MATCH} flowid 1:20\n"
+    f"tc filter add dev data0 parent 10: {MATCH} flowid 10:1",
+    "clsact": "tc qdisc add dev data0 clsact\n"
+    f"tc filter add dev data0 ingress {MATCH} flowid :1\n"
+    f"tc filter add dev data0 egress {MATCH} flowid :1",
+}
+EVERYTHING = "tc qdisc show; tc class show dev data0; ip -o link | sed 's/^[0-9]*: //'; " + "; ".join(
+    f"tc filter show dev data0 {parent}" for parent in ("", "ingress", "egress", "parent 10:")
+)
+FAULT = Bandwidth.model_validate({"interface": "data0", "rate": "10mbit"})
+
+
+def everything(host: LocalTarget) -> str:
+    return "\n".join(line.split("direct_packets_stat")[0] for line in host.run(EVERYTHING).stdout.splitlines())
+
+
+def by_sh(host: LocalTarget, action: PlantQdisc | UprootQdisc) -> str:
+    return host.run(_tc.plant(action).do if isinstance(action, PlantQdisc) else _tc.uproot(action).do).stdout
+
+
+@pytest.fixture
+def wired(namespace: LocalTarget) -> LocalTarget:
+    namespace.run("ip address add 192.0.2.1/24 dev data0; sysctl -qw net.ipv6.conf.all.disable_ipv6=1", check=False)
+    return namespace
+
+
+@pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize("way", ["netlink", "sh"])
+def test_a_tree_is_left_to_the_letter(wired: LocalTarget, tree: str, way: str) -> None:
+    wired.run(TREES[tree])
+    before, text = read(wired, FAULT.reading()), everything(wired)
+    assert FAULT.objection(before) is None
+    (plant,), (uproot,) = FAULT.apply(before), FAULT.revert(before)
+    assert isinstance(plant, PlantQdisc)
+    assert isinstance(uproot, UprootQdisc)
+    wired.make(plant) if way == "netlink" else by_sh(wired, plant)
+    wired.run("ping -c 2 -i 0.01 -W 0.05 192.0.2.2", check=False)
+    now = read(wired, FAULT.reading())
+    assert FAULT.is_applied(before, now)
+    assert FAULT.dose(before, now).confirmed
+    assert not FAULT.is_reverted(before, now)
+    clean = wired.render(uproot).until
+    assert wired.run(clean, check=False).status != 0
+    for _ in range(2):
+        by_sh(wired, uproot)
+        assert everything(wired) == text
+        assert FAULT.is_reverted(before, read(wired, FAULT.reading()))
+        assert wired.run(clean, check=False).status == 0
+
+
+def test_netlink_and_tc_make_the_same(wired: LocalTarget) -> None:
+    before = read(wired, FAULT.reading())
+    (plant,), (uproot,) = FAULT.apply(before), FAULT.revert(before)
+    made = []
+    for make in (wired.make, lambda action: by_sh(wired, action)):
+        make(plant)
+        seen = everything(wired).splitlines()
+        made.append([line for line in seen if "mirred" in line or "qdisc" in line or "match" in line])
+        made[-1] = [line.split(" state ")[0] for line in made[-1]]
+        by_sh(wired, uproot)
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("done", range(1, 7))
+def test_the_undo_is_safe_from_any_half_applied_state(wired: LocalTarget, done: int) -> None:
+    """Only the first commands of the whole were run when it was cut off."""
+    text, before = everything(wired), read(wired, FAULT.reading())
+    (plant,), (uproot,) = FAULT.apply(before), FAULT.revert(before)
+    lines = _tc.plant(plant).do.splitlines()
+    programs = {"link": "ip", "qdisc": "tc", "filter": "tc"}
+    steps = [f"{programs[line.split()[0]]} {line}" for line in lines if line.split()[0] in programs]
+    wired.run("\n".join(steps[:done]))
+    by_sh(wired, uproot)
+    assert everything(wired) == text
+    assert wired.run(wired.render(uproot).until, check=False).status == 0
+
+
+def test_a_clsact_that_somebody_began_to_use_stays(wired: LocalTarget) -> None:
+    before = read(wired, FAULT.reading())
+    (plant,), (uproot,) = FAULT.apply(before), FAULT.revert(before)
+    by_sh(wired, plant)
+    wired.run(f"tc filter add dev data0 ingress {MATCH} flowid :1")
+    by_sh(wired, uproot)
+    assert wired.run("tc filter show dev data0 ingress").stdout.count("c0000209") == 1
+    assert wired.run("tc filter show dev data0 egress").stdout == ""
+    assert wired.run(wired.render(uproot).until, check=False).status == 0
+
+
+def test_an_ingress_qdisc_is_left_alone_and_the_root_taken(wired: LocalTarget) -> None:
+    wired.run(f"tc qdisc add dev data0 ingress; tc filter add dev data0 ingress {MATCH} flowid :1")
+    text, before = everything(wired), read(wired, FAULT.reading())
+    assert FAULT.objection(before) is None
+    for action in FAULT.apply(before):
+        wired.make(action)
+    assert FAULT.is_applied(before, read(wired, FAULT.reading()))
+    for action in FAULT.revert(before):
+        wired.make(action)
+    assert everything(wired) == text
+
+
+def test_an_ingress_qdisc_over_a_tree_is_objected_to(wired: LocalTarget) -> None:
+    wired.run(f"tc qdisc add dev data0 ingress; {TREES['htb']}")
+    said = FAULT.objection(read(wired, FAULT.reading()))
+    assert said is not None
+    assert "htb 1:" in said
+    assert "an interface whose ingress qdisc is a clsact" in said
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.2", "2001:db8::2"])
+def test_an_exempt_flow_passes_beside(wired: LocalTarget, peer: str) -> None:
+    """Nothing listens behind the veth: the exempt SYN shows in no counter of ours, any other does."""
+    family = "-6" if ":" in peer else "-4"
+    wired.run("sysctl -qw net.ipv6.conf.all.disable_ipv6=0; ip address add 2001:db8::1/64 dev data0 nodad", check=False)
+    wired.run(f"ip {family} neigh replace {peer} lladdr 02:00:00:00:00:02 dev data0 nud permanent")
+    before = read(wired, FAULT.reading())
+    place = before.link
+    device = f"gameday{place.index:x}"
+    by_sh(
+        wired, PlantQdisc("data0", FAULT.apply(before)[0].impairment, (Flow(ip_address(peer), 2222),), Beside(device, True))
+    )
+    counts = f"tc -s filter show dev data0 egress pref {_tc.REDIRECT}; tc -s qdisc show dev {device}"
+    send = (
+        "import socket,sys; s=socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET);"
+        "s.bind(('', int(sys.argv[2]))); s.setblocking(False); s.connect_ex((sys.argv[1], 9))"
+    )
+    passed = []
+    for port in (2222, 2223):
+        wired.run(f"python3 -c {shlex.quote(send)} {peer} {port}")
+        link = read(wired, FAULT.reading()).link
+        passed.append(link.ours[0].packets)
+    assert passed[0] == 0, wired.run(counts).stdout
+    assert passed[1] >= 1
+
+
+def test_no_packet_is_lost_by_letting_go(wired: LocalTarget) -> None:
+    """64 kB at 1 Mbit/s wait half a second in the tbf; it is taken away while they do."""
+    wired.run("ip neigh replace 192.0.2.2 lladdr 02:00:00:00:00:02 dev data0 nud permanent")
+    slow = Bandwidth.model_validate({"interface": "data0", "rate": "1mbit", "burst": "2kB", "latency": "900ms"})
+    before = read(wired, slow.reading())
+    (plant,), (uproot,) = slow.apply(before), slow.revert(before)
+    by_sh(wired, plant)
+    packets = "cat /sys/class/net/data0/statistics/tx_packets"
+    del packets
+    counted = "ip -s -j link show dev data0"
+    sent = lambda: __import__("json").loads(wired.run(counted).stdout)[0]["stats64"]["tx"]["packets"]  # noqa: E731
+    at_first = sent()
+    blast = "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nfor _ in range(60): s.sendto(bytes(1000), ('192.0.2.2', 9))"
+    wired.run(f"python3 -c {shlex.quote(blast)}")
+    assert sent() - at_first < 40
+    assert "0 packets dropped" in by_sh(wired, uproot)
+    assert sent() - at_first == 60
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh"])
+def test_it_parses_in_every_shell(shell: str) -> None:
+    place = Beside("gameday2", True)
+    impairment = FAULT.apply(FAULT.typical())[0].impairment
+    for made in (
+        _tc.plant(PlantQdisc("eth0", impairment, (Flow(ip_address("192.0.2.1"), 22),), place)),
+        _tc.uproot(UprootQdisc("eth0", place, 0.3)),
+    ):
+        for script in (made.do, made.until, _tc.link_script("eth0")):
+            done = subprocess.run([*shell.split(), "-n", "-c", script], capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
