@@ -69,7 +69,7 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class AtRoot:
-    """Our place at the root itself; `former` is the one to put back, None where the kernel's default comes by itself."""
+    """Our place at the root itself; `former` is put back, None where the kernel's default comes by itself."""
 
     former: Qdisc | None
 

@@ -199,7 +199,7 @@ def _planted(link: Link, action: PlantQdisc) -> Link:
     impairment = replace(action.impairment, handle=IMPAIRMENT, packets=1)
     filters = tuple(f"u32 {flow}" for flow in action.exempt)
     if isinstance(action.place, Beside):
-        clsact = (Qdisc("clsact", "ffff:", "ffff:fff1"),) if _CLSACT.isdisjoint(q.kind for q in link.qdiscs) else ()
+        clsact = (Qdisc("clsact", "ffff:", "ffff:fff1"),) if action.place.adds_clsact and link.ours is None else ()
         filters = tuple(f for f in link.filters if f not in filters) + filters
         return replace(link, qdiscs=link.qdiscs + clsact, filters=filters, ours=(impairment,))
     beside = tuple(q for q in link.qdiscs if q.parent.startswith("ffff:"))
@@ -207,9 +207,6 @@ def _planted(link: Link, action: PlantQdisc) -> Link:
         return replace(link, qdiscs=(impairment, *beside))
     scaffold, impairment = Qdisc("prio", SCAFFOLD), replace(impairment, parent=f"{SCAFFOLD}2")
     return replace(link, qdiscs=(scaffold, impairment, *beside), filters=filters)
-
-
-_CLSACT = {"clsact"}
 
 
 def _uprooted(link: Link, action: UprootQdisc, untouched: Link) -> Link:

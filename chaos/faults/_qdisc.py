@@ -80,7 +80,7 @@ def objection(interface: str, link: Link) -> str | None:
     if isinstance(place(link), Beside) or _is_default(link):
         return None
     root = link.root
-    if root is not None and root.words is not None and len(_tree(link)) == 1 and not _root_filters(link):
+    if root is not None and root.words is not None and len(_tree(link)) == 1 and not _has_filters(root, link):
         return None
     held = ", ".join(f"{q.kind} {q.handle}" for q in _tree(link))
     return (
@@ -96,8 +96,8 @@ def _way_out(link: Link) -> str:
     return "a kernel with the modules ifb and act_mirred"
 
 
-def _root_filters(link: Link) -> bool:
-    return bool(link.filters) and all(q.kind not in _INGRESS for q in link.qdiscs)
+def _has_filters(root: Qdisc, link: Link) -> bool:
+    return any(f"parent {root.handle} " in line for line in link.filters)
 
 
 def _tree(link: Link) -> list[Qdisc]:

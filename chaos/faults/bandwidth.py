@@ -12,9 +12,20 @@ from typing import ClassVar, Self
 
 from pydantic import Field
 
-from chaos.contracts import Action, ControlPath, Dose, Fault, HostView, LinkState, Need, PlantQdisc, Reading, UprootQdisc
+from chaos.contracts import (
+    Action,
+    ControlPath,
+    Dose,
+    Fault,
+    HostView,
+    LinkState,
+    Need,
+    PlantQdisc,
+    Reading,
+    UprootQdisc,
+)
 from chaos.faults import _qdisc
-from chaos.kernel import Qdisc
+from chaos.kernel import Option, Qdisc
 from chaos.units import BitRate, Duration, Size
 
 _TICK = 1 / 250  # s
@@ -85,7 +96,7 @@ class Bandwidth(Fault[_qdisc.Seen]):
             return Dose({}, False, f"no such tbf on {self.interface} at the end of the fault")
         return _qdisc.passed(self.interface, tbf, {"rate_bytes_per_s": float(tbf.options["rate"])})
 
-    def options(self) -> dict[str, float | int | str | bool]:
+    def options(self) -> dict[str, Option]:
         """Return the qdisc's options: rate in bytes/s, burst and limit in bytes."""
         rate = round(self.rate)
         burst = round(self.burst) or max(_SEGMENT, math.ceil(rate * _TICK))

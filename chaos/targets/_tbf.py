@@ -1,7 +1,7 @@
 """tbf's netlink attribute (TCA_OPTIONS) as bytes, both ways, in the names and SI units of `chaos.kernel.Qdisc`.
 
-The layout is include/uapi/linux/pkt_sched.h: `struct tc_tbf_qopt` in an attribute, then the 64-bit rate and the burst in
-bytes, which kernels of 3.13 or later read. The link layer is named, so that no rate table is needed.
+The layout is include/uapi/linux/pkt_sched.h: `struct tc_tbf_qopt` in an attribute, then the 64-bit rate and the burst
+in bytes, which kernels of 3.13 or later read. The link layer is named, so that no rate table is needed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Kernel objects as tc(8) and ip(8) commands, and their answers as kernel objects. Pure: text in, values out, and back.
+"""Kernel objects as tc(8) and ip(8) commands, and their answers as kernel objects. Pure: text in, values out.
 
 Beside. An interface's own queueing is not touched. A clsact hook sees each packet before the root does: filters of
 ours, the last there are, let the exempt flows go on and send the rest to an ifb device of ours, whose root is the
@@ -10,8 +10,8 @@ impairment. What leaves the ifb goes on to the interface's own root, whatever th
 The redirecting filter comes last and goes first, so the control path is never impaired, not even for a moment; and once
 it is gone the packets that the impairment still holds are given time to leave.
 
-At the root, where a kernel can't do that (no ifb; an `ingress` qdisc, which excludes clsact). Where some flow must pass,
-a `prio` root of ours stands between: its first band takes the exempt flows, the second holds the impairment.
+At the root, where a kernel can't do that (no ifb; an `ingress` qdisc, which excludes clsact). Where some flow must
+pass, a `prio` root of ours stands between: its first band takes the exempt flows, the second holds the impairment.
 
     root  c4a5: prio  ── c4a5:1  the exempt flows          or       root  c4a6: netem
                       └─ c4a5:2  c4a6: netem
@@ -110,7 +110,7 @@ def _drain(ours: str, patience: float) -> list[str]:
         "    sleep 0.1 2>/dev/null || sleep 1",
         f"    left=$(tc -s qdisc show dev {ours} 2>/dev/null)",
         "done",
-        f"left=${{left##* backlog }} left=${{left#* }}; echo \"{ours}: ${{left%%p *}} packets dropped by letting go\"",
+        f'left=${{left##* backlog }} left=${{left#* }}; echo "{ours}: ${{left%%p *}} packets dropped by letting go"',
         f"ip link del dev {ours}",
         "fi",
     ]

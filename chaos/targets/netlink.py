@@ -134,9 +134,7 @@ class Netlink:
     def _qdiscs(self, index: int) -> tuple[Qdisc, ...]:
         return tuple(_qdisc(message) for message in self._socket.get_qdiscs(index))
 
-    def _send(
-        self, did: str, kind: int, flags: int, interface: str, attributes: Sequence[tuple[str, object]]
-    ) -> None:
+    def _send(self, did: str, kind: int, flags: int, interface: str, attributes: Sequence[tuple[str, object]]) -> None:
         message = _RawTc()
         message["index"] = self._index(interface)
         message["parent"] = TC_H_ROOT
