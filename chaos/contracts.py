@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from chaos.kernel import Flow, Qdisc
+from chaos.kernel import Flow, Place, Qdisc
 
 S = TypeVar("S")
 
@@ -38,7 +38,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """Ask for an interface with its qdiscs and filters (`kernel.Link`)."""
+    """Ask for an interface with its qdiscs, classes and filters (`kernel.Link`)."""
 
     interface: str
 
@@ -90,20 +90,21 @@ class Shell:
 
 @dataclass(frozen=True, slots=True)
 class PlantQdisc:
-    """Put `impairment` under a `prio` root of our own on an interface, with `exempt` flows passing beside it."""
+    """Have `impairment` hold what an interface sends, except the `exempt` flows, which pass it by."""
 
     interface: str
     impairment: Qdisc
     exempt: tuple[Flow, ...]
-    replaces: Qdisc | None
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
 class UprootQdisc:
-    """Take our root away and put `restore` back; None where the kernel's own default comes back by itself."""
+    """Take the impairment away; `patience` is how long the packets it still holds may take to be sent, in s."""
 
     interface: str
-    restore: Qdisc | None
+    place: Place
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,8 @@ class Target(Protocol):
     def ask(self, question: Question) -> Any:
         """Answer a question; the question's docstring names the type."""
 
-    def perform(self, action: Action) -> None:
-        """Do it."""
+    def perform(self, action: Action) -> str:
+        """Do it, and return what it said of itself (how many packets an undo dropped); mostly empty."""
 
     def render(self, action: Action) -> Rendered:
         """Return the action as sh, for the fuse and for people; pure."""

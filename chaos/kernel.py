@@ -21,7 +21,7 @@ NO_HANDLE = "0:"  # the kernel's own default, which nobody asked for and which c
 class Qdisc:
     """One queueing discipline.
 
-    `options` are typed and in SI for the kinds we make (netem, prio); for every other kind they are what the target
+    `options` are typed and in SI for the kinds we make (netem, tbf); for every other kind they are what the target
     printed, good for comparing. `words` are the arguments of tc(8) that would make it again, None where they can't be
     told. Equality leaves out the counters, which are the traffic's and not the configuration's.
     """
@@ -37,18 +37,44 @@ class Qdisc:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What an interface shows of itself: every qdisc on it, how many filters hang on each parent, its speed."""
+    """What an interface shows of itself: every qdisc, class and filter on it, its speed.
+
+    `ours` is what the device of ours beside it carries, None where there is no such device; `has_ifb` tells whether the
+    kernel could make one. Equality is that of the configuration.
+    """
 
     name: str
     exists: bool
     qdiscs: tuple[Qdisc, ...] = ()
     filters: tuple[str, ...] = ()
     bits_per_second: float | None = field(default=None, compare=False)
+    classes: tuple[str, ...] = ()
+    ours: tuple[Qdisc, ...] | None = None
+    index: int = field(default=0, compare=False)
+    has_ifb: bool = field(default=False, compare=False)
 
     @property
     def root(self) -> Qdisc | None:
         """The root qdisc; None for an interface that has none (lo, a bridge)."""
         return next((q for q in self.qdiscs if q.parent == ROOT), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Our place beside an interface's own queueing: an ifb device; clsact is taken away again where `adds_clsact`."""
+
+    device: str
+    adds_clsact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AtRoot:
+    """Our place at the root itself; `former` is put back, None where the kernel's default comes by itself."""
+
+    former: Qdisc | None
+
+
+Place = Beside | AtRoot
 
 
 @dataclass(frozen=True, slots=True)

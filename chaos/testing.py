@@ -34,7 +34,7 @@ from chaos.contracts import (
     UprootQdisc,
 )
 from chaos.faults._process import LISTING
-from chaos.kernel import NO_HANDLE, Flow, Link, Process, Qdisc
+from chaos.kernel import NO_HANDLE, Beside, Flow, Link, Process, Qdisc
 from chaos.targets._base import HostTarget
 from chaos.targets._tc import IMPAIRMENT, OURS, SCAFFOLD
 
@@ -110,18 +110,19 @@ class FakeTarget(HostTarget):
             case _:
                 return super().ask(question)
 
-    def perform(self, action: Action) -> None:
+    def perform(self, action: Action) -> str:
         """Do it in memory."""
         self._called(action)
         match action:
             case _ if isinstance(action, self._ignores):
-                return
+                return ""
             case SwitchPower(on):
                 self._switch(on)
+                return ""
             case Shell(script):
-                super().run(script)
+                return super().run(script).stdout
             case _:
-                self.make(action)
+                return self.make(action)
 
     def render(self, action: Action) -> Rendered:
         """Return the action as sh, a power switch as a command that is none."""
@@ -136,13 +137,14 @@ class FakeTarget(HostTarget):
         """Return the interface as it is in memory."""
         return self.links.get(interface, Link(interface, exists=False))
 
-    def make(self, action: PlantQdisc | UprootQdisc) -> None:
-        """Change an interface's tree as the kernel would."""
+    def make(self, action: PlantQdisc | UprootQdisc) -> str:
+        """Change an interface as the kernel would."""
         link = self.link(action.interface)
         if isinstance(action, PlantQdisc):
             self.links[link.name] = _planted(link, action)
-        elif link.root is not None and link.root.handle in OURS:
+        elif link.ours is not None or (link.root is not None and link.root.handle in OURS):
             self.links[link.name] = _uprooted(link, action, self._untouched[link.name])
+        return ""
 
     def control_path(self) -> tuple[Flow, ...]:
         """Return the flows it was made with."""
@@ -194,16 +196,24 @@ def _headed(process: Process, file: str, text: str) -> str:
 
 
 def _planted(link: Link, action: PlantQdisc) -> Link:
-    beside = tuple(q for q in link.qdiscs if q.parent.startswith("ffff:"))
     impairment = replace(action.impairment, handle=IMPAIRMENT, packets=1)
+    filters = tuple(f"u32 {flow}" for flow in action.exempt)
+    if isinstance(action.place, Beside):
+        clsact = (Qdisc("clsact", "ffff:", "ffff:fff1"),) if action.place.adds_clsact and link.ours is None else ()
+        filters = tuple(f for f in link.filters if f not in filters) + filters
+        return replace(link, qdiscs=link.qdiscs + clsact, filters=filters, ours=(impairment,))
+    beside = tuple(q for q in link.qdiscs if q.parent.startswith("ffff:"))
     if not action.exempt:
         return replace(link, qdiscs=(impairment, *beside))
     scaffold, impairment = Qdisc("prio", SCAFFOLD), replace(impairment, parent=f"{SCAFFOLD}2")
-    filters = tuple(f"u32 {flow}" for flow in action.exempt)
     return replace(link, qdiscs=(scaffold, impairment, *beside), filters=filters)
 
 
 def _uprooted(link: Link, action: UprootQdisc, untouched: Link) -> Link:
+    if isinstance(action.place, Beside):
+        kept = tuple(q for q in link.qdiscs if q.kind != "clsact" or not action.place.adds_clsact)
+        return replace(link, qdiscs=kept, filters=untouched.filters, ours=None)
     beside = tuple(q for q in link.qdiscs if q.parent.startswith("ffff:"))
     defaults = tuple(q for q in untouched.qdiscs if q.handle == NO_HANDLE)
-    return replace(link, qdiscs=((action.restore,) if action.restore else defaults) + beside, filters=untouched.filters)
+    former = action.place.former
+    return replace(link, qdiscs=((former,) if former else defaults) + beside, filters=untouched.filters)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from chaos.kernel import NO_HANDLE, ROOT, Link, Qdisc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from chaos.contracts import Dose, Need
+from chaos.kernel import NO_HANDLE, ROOT, AtRoot, Beside, Flow, Link, Place, Qdisc
 
 OURS = ("c4a5:", "c4a6:")
+RELEASE = (
+    "packets that the qdisc holds are sent late and out of order; those it still holds after its delay, or a second, "
+    "are dropped and counted"
+)
+MOST_PATIENCE = 1.0  # s; a fuse promises a clean host within its lease and two seconds
 
 _INGRESS = ("ingress", "clsact")  # beside the root, not under it; left alone
+_FULL_KERNEL = "the distribution's full kernel package (linux-image-amd64)"
 
 
 def loadable(module: str) -> str:
@@ -14,9 +25,46 @@ def loadable(module: str) -> str:
     return f"[ -e /sys/module/{module} ] || modprobe -n -q {module} || grep -qw {module} /proc/kallsyms"
 
 
+def needs(*modules: str) -> tuple[Need, ...]:
+    """Return what a host must have for qdiscs of these modules to stand beside its own, or at its root."""
+    of_modules = (Need(module, loadable(module), _FULL_KERNEL) for module in (*modules, "cls_u32"))
+    either = f"{{ {HAS_IFB}; }} || {{ {loadable('sch_prio')}; }}"
+    return (Need("tc", "command -v tc", "iproute2"), *of_modules, Need("ifb or sch_prio", either, _FULL_KERNEL))
+
+
+HAS_IFB = "[ -e /sys/module/ifb ] || modprobe -n -q ifb || grep -q ' ifb_setup' /proc/kallsyms"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The interface, and the flows of the controller on it."""
+
+    link: Link
+    control: tuple[Flow, ...]
+
+
+def typical(interface: str) -> Seen:
+    """Return an interface with the kernel's default, reached from a documentation address (RFC 5737)."""
+    return Seen(Link(interface, exists=True, index=2, has_ifb=True), (Flow(ip_address("192.0.2.1"), 22),))
+
+
+def passed(interface: str, impairment: Qdisc, achieved: Mapping[str, float]) -> Dose:
+    """Judge by the packets that passed: an impairment that saw none did nothing."""
+    counted = {"packets": float(impairment.packets), "dropped": float(impairment.dropped)}
+    why = "" if impairment.packets else f"no packet left {interface} through it, so it affected nothing"
+    return Dose({**achieved, **counted}, impairment.packets > 0, why)
+
+
 def ours(link: Link) -> Qdisc | None:
     """Return the impairment of ours on an interface, or None."""
-    return next((q for q in link.qdiscs if q.handle == "c4a6:"), None)
+    return next((q for q in (*(link.ours or ()), *link.qdiscs) if q.handle == "c4a6:"), None)
+
+
+def place(link: Link) -> Place:
+    """Return where on this interface an impairment goes: beside its own queueing wherever that can be."""
+    if link.has_ifb and not any(q.kind == "ingress" for q in link.qdiscs):
+        return Beside(f"gameday{link.index:x}", adds_clsact=all(q.kind != "clsact" for q in link.qdiscs))
+    return AtRoot(None if _is_default(link) else link.root)
 
 
 def objection(interface: str, link: Link) -> str | None:
@@ -25,23 +73,31 @@ def objection(interface: str, link: Link) -> str | None:
         return "no interface: name one in the fault (`interface: eth0`) or in the inventory"
     if not link.exists:
         return f"there is no interface {interface}; `ip link` on the host lists those there are"
-    if any(q.handle in OURS for q in link.qdiscs):
+    if link.ours is not None or any(q.handle in OURS for q in link.qdiscs):
         return f"a fault of ours is still on {interface}; `gameday heal` takes it away"
-    if _is_default(link):
+    if any(f" pref {number} " in line for line in link.filters for number in (65533, 65534, 65535)):
+        return f"{interface} has filters of preference 65533 to 65535, which are ours; `gameday heal`, or move them"
+    if isinstance(place(link), Beside) or _is_default(link):
         return None
     root = link.root
-    if root is not None and root.words is not None and len(_tree(link)) == 1 and not link.filters:
+    if root is not None and root.words is not None and len(_tree(link)) == 1 and not _has_filters(root, link):
         return None
     held = ", ".join(f"{q.kind} {q.handle}" for q in _tree(link))
     return (
         f"{interface} carries queueing that somebody set ({held}) and that can't be put back exactly; "
-        f"what can: the kernel's default, or one of pfifo, bfifo, pfifo_fast, fq, fq_codel, sfq alone at the root"
+        f"what can: the kernel's default, or one of pfifo, bfifo, pfifo_fast, fq, fq_codel, sfq alone at the root; "
+        f"it need not be touched on {_way_out(link)}"
     )
 
 
-def former(link: Link) -> Qdisc | None:
-    """Return the root that must be put back; None where the kernel's own default comes back by itself."""
-    return None if _is_default(link) else link.root
+def _way_out(link: Link) -> str:
+    if link.has_ifb:
+        return "an interface whose ingress qdisc is a clsact, which takes the same filters"
+    return "a kernel with the modules ifb and act_mirred"
+
+
+def _has_filters(root: Qdisc, link: Link) -> bool:
+    return any(f"parent {root.handle} " in line for line in link.filters)
 
 
 def _tree(link: Link) -> list[Qdisc]:

@@ -8,8 +8,6 @@ hundred requests a second: enough packets for the line rate over the delay, half
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -27,7 +25,7 @@ from chaos.contracts import (
     UprootQdisc,
 )
 from chaos.faults import _qdisc
-from chaos.kernel import Flow, Link, Option, Qdisc
+from chaos.kernel import Link, Option, Qdisc
 from chaos.units import BitRate, Duration, Share
 
 _SHARES = ("loss", "duplicate", "corrupt", "reorder")
@@ -37,24 +35,12 @@ _CLOSE = {"delay": 2e-6, "jitter": 2e-6, "rate": 1.0}  # what tc's and the kerne
 _DIGITS = 1e-5  # tc's JSON has six digits
 
 
-@dataclass(frozen=True)
-class Seen:
-    """The interface, and the flows of the controller on it."""
-
-    link: Link
-    control: tuple[Flow, ...]
-
-
-class Netem(Fault[Seen]):
+class Netem(Fault[_qdisc.Seen]):
     """Delay, loss, duplication, corruption, reordering and a rate on what an interface sends."""
 
     kind: ClassVar[str] = "netem"
-    release: ClassVar[str] = "packets waiting in netem's queue are dropped when it is taken away"
-    needs: ClassVar[tuple[Need, ...]] = (
-        Need("tc", "command -v tc", "iproute2"),
-        Need("sch_netem", _qdisc.loadable("sch_netem"), "the distribution's full kernel package (linux-image-amd64)"),
-        Need("sch_prio", _qdisc.loadable("sch_prio"), "the distribution's full kernel package (linux-image-amd64)"),
-    )
+    release: ClassVar[str] = _qdisc.RELEASE
+    needs: ClassVar[tuple[Need, ...]] = _qdisc.needs("sch_netem")
 
     interface: str = Field("", description="the interface; the inventory's `interface` by default", max_length=15)
     delay: Duration = Field(0.0, description="added to every packet", ge=0, le=4)
@@ -97,24 +83,25 @@ class Netem(Fault[Seen]):
         """Take the inventory's interface where the experiment names none."""
         return self if self.interface else self.model_copy(update={"interface": host.interface})
 
-    def reading(self) -> Reading[Seen]:
+    def reading(self) -> Reading[_qdisc.Seen]:
         """Ask for the interface and for the controller's own flow."""
-        return Reading((LinkState(self.interface), ControlPath()), Seen)
+        return Reading((LinkState(self.interface), ControlPath()), _qdisc.Seen)
 
-    def objection(self, before: Seen) -> str | None:
+    def objection(self, before: _qdisc.Seen) -> str | None:
         """Object to an interface that is not there, or whose queueing could not be put back exactly."""
         return _qdisc.objection(self.interface, before.link)
 
-    def apply(self, before: Seen) -> list[Action]:
+    def apply(self, before: _qdisc.Seen) -> list[Action]:
         """Plant a netem, with the controller's flow beside it."""
         netem = Qdisc("netem", options=self.options(before.link))
-        return [PlantQdisc(self.interface, netem, before.control, _qdisc.former(before.link))]
+        return [PlantQdisc(self.interface, netem, before.control, _qdisc.place(before.link))]
 
-    def revert(self, before: Seen) -> list[Action]:
-        """Take it away, and put back what somebody had set."""
-        return [UprootQdisc(self.interface, _qdisc.former(before.link))]
+    def revert(self, before: _qdisc.Seen) -> list[Action]:
+        """Take it away: the packets it delays are sent first."""
+        patience = _qdisc.MOST_PATIENCE if self.rate else min(_qdisc.MOST_PATIENCE, self.delay + self.jitter + 0.1)
+        return [UprootQdisc(self.interface, _qdisc.place(before.link), patience)]
 
-    def is_applied(self, before: Seen, now: Seen) -> bool:
+    def is_applied(self, before: _qdisc.Seen, now: _qdisc.Seen) -> bool:
         """Compare the kernel's own parameters with what was asked."""
         del before
         netem = _qdisc.ours(now.link)
@@ -123,13 +110,13 @@ class Netem(Fault[Seen]):
         asked = self.options(now.link)
         return all(_close(name, asked.get(name, 0), netem.options.get(name, 0)) for name in {*asked, *netem.options})
 
-    def is_reverted(self, before: Seen, now: Seen) -> bool:
-        """Compare the whole tree of qdiscs, with its filters, to what it was."""
+    def is_reverted(self, before: _qdisc.Seen, now: _qdisc.Seen) -> bool:
+        """Compare the whole tree of qdiscs, with its classes and filters, to what it was."""
         return before.link == now.link
 
-    def typical(self) -> Seen:
-        """An interface with the kernel's default, reached over SSH from a documentation address (RFC 5737)."""
-        return Seen(Link(self.interface, exists=True), (Flow(ip_address("192.0.2.1"), 22),))
+    def typical(self) -> _qdisc.Seen:
+        """An interface with the kernel's default, reached over SSH."""
+        return _qdisc.typical(self.interface)
 
     def asked(self) -> dict[str, float]:
         """Return what is not off, in SI."""
@@ -137,16 +124,14 @@ class Netem(Fault[Seen]):
         given = {name: float(value) for name, value in self.options(None).items() if name not in ("limit", "gap")}
         return {units.get(name, name): value for name, value in given.items()}
 
-    def dose(self, before: Seen, now: Seen) -> Dose:
+    def dose(self, before: _qdisc.Seen, now: _qdisc.Seen) -> Dose:
         """Report what the kernel holds and how many packets passed it: a netem that saw none did nothing."""
         netem = _qdisc.ours(now.link)
         if netem is None or not self.is_applied(before, now):
             return Dose({}, False, f"no such netem on {self.interface} at the end of the fault")
         kept = {"delay": "delay_s", "jitter": "jitter_s", "loss": "loss", "rate": "rate_bytes_per_s"}
         achieved = {unit: float(netem.options[name]) for name, unit in kept.items() if name in netem.options}
-        achieved |= {"packets": float(netem.packets), "dropped": float(netem.dropped)}
-        why = "" if netem.packets else f"no packet left {self.interface} through it, so it affected nothing"
-        return Dose(achieved, netem.packets > 0, why)
+        return _qdisc.passed(self.interface, netem, achieved)
 
     def options(self, link: Link | None) -> dict[str, Option]:
         """Return the qdisc's options, those that are off left out; `link` gives the line rate for the limit."""

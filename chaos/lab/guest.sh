@@ -39,7 +39,7 @@ install -m 600 /run/lab/host_key /run/sshd/host_key
     -o KexAlgorithms=curve25519-sha256,curve25519-sha256@libssh.org -o MaxSessions=100 -o MaxStartups=100 -o SetEnv="PATH=$PATH" || echo "lab: failed: sshd"
 sh /run/lab/workload.sh >/run/workload.log 2>&1 &
 # the first use of a module would otherwise be timed as part of a fault
-modprobe -a sch_netem sch_prio cls_u32 2>/dev/null &
+{ modprobe ifb numifbs=0; modprobe -a sch_netem sch_tbf sch_prio sch_ingress cls_u32 act_mirred; } 2>/dev/null &
 echo "lab: ready clocksource=$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
 # reaps what was orphaned, as process 1 must
 while :; do sleep 3600; done

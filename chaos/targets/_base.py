@@ -74,15 +74,16 @@ class HostTarget(ABC):
             case PowerState():
                 return self._power_state()
 
-    def perform(self, action: Action) -> None:
-        """Do it."""
+    def perform(self, action: Action) -> str:
+        """Do it, and return what it said of itself."""
         match action:
             case SwitchPower(on):
                 self._need_power().switch(on)
+                return ""
             case Shell(script):
-                self.run(script)
+                return self.run(script).stdout
             case PlantQdisc() | UprootQdisc():
-                self.make(action)
+                return self.make(action)
 
     def render(self, action: Action) -> Rendered:
         """Return the action as sh."""
@@ -100,9 +101,9 @@ class HostTarget(ABC):
         """Read an interface through tc(8)."""
         return _tc.parse_link(interface, self.run(_tc.link_script(interface)).stdout)
 
-    def make(self, action: PlantQdisc | UprootQdisc) -> None:
-        """Make a kernel object through tc(8)."""
-        self.run(self.render(action).do)
+    def make(self, action: PlantQdisc | UprootQdisc) -> str:
+        """Make a kernel object through tc(8) and ip(8)."""
+        return self.run(self.render(action).do).stdout
 
     def _need_power(self) -> CommandPower:
         if self._power is None:

@@ -7,13 +7,13 @@ attributes (ns), so that they don't depend on the kernel's tick; shares are scal
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from chaos.kernel import Option
+from chaos.targets import _nla
 
 _CORR, _REORDER, _CORRUPT, _RATE, _RATE64, _LATENCY64, _JITTER64 = 1, 3, 4, 6, 8, 10, 11
 _QOPT = struct.Struct("=6I")  # latency (ticks), limit, loss, gap, duplicate, jitter (ticks)
-_ATTRIBUTE = struct.Struct("=HH")
 _MOST = 2**32 - 1
 
 
@@ -23,24 +23,24 @@ def encode(options: Mapping[str, Option]) -> bytes:
     gap = int(get("gap", 0)) or (1 if get("reorder", 0) else 0)
     out = _QOPT.pack(0, int(get("limit", 1000)), _scaled(get("loss", 0)), gap, _scaled(get("duplicate", 0)), 0)
     correlations = (get("delay_correlation", 0), get("loss_correlation", 0), get("duplicate_correlation", 0))
-    out += _attribute(_CORR, struct.pack("=3I", *map(_scaled, correlations)))
-    out += _attribute(_LATENCY64, struct.pack("=q", round(get("delay", 0) * 1e9)))
-    out += _attribute(_JITTER64, struct.pack("=q", round(get("jitter", 0) * 1e9)))
+    out += _nla.pack(_CORR, struct.pack("=3I", *map(_scaled, correlations)))
+    out += _nla.pack(_LATENCY64, struct.pack("=q", round(get("delay", 0) * 1e9)))
+    out += _nla.pack(_JITTER64, struct.pack("=q", round(get("jitter", 0) * 1e9)))
     for name, number in (("reorder", _REORDER), ("corrupt", _CORRUPT)):
         if get(name, 0):
             pair = (_scaled(get(name, 0)), _scaled(get(f"{name}_correlation", 0)))
-            out += _attribute(number, struct.pack("=2I", *pair))
+            out += _nla.pack(number, struct.pack("=2I", *pair))
     if rate := round(get("rate", 0)):
         if rate > _MOST:
-            out += _attribute(_RATE64, struct.pack("=Q", rate))
-        out += _attribute(_RATE, struct.pack("=IiIi", min(rate, _MOST), 0, 0, 0))
+            out += _nla.pack(_RATE64, struct.pack("=Q", rate))
+        out += _nla.pack(_RATE, struct.pack("=IiIi", min(rate, _MOST), 0, 0, 0))
     return out
 
 
 def decode(raw: bytes) -> dict[str, Option]:
     """Return the options in a kernel's TCA_OPTIONS; what is off is left out."""
     latency, limit, loss, gap, duplicate, jitter = _QOPT.unpack_from(raw)
-    seen = dict(_attributes(raw[_QOPT.size :]))
+    seen = dict(_nla.unpack(raw[_QOPT.size :]))
     found: dict[str, Option] = {"limit": limit, "gap": gap, "loss": loss / _MOST, "duplicate": duplicate / _MOST}
     found["delay"] = _ns(seen.get(_LATENCY64), latency)
     found["jitter"] = _ns(seen.get(_JITTER64), jitter)
@@ -65,16 +65,3 @@ def _scaled(share: float) -> int:
 def _ns(wide: bytes | None, ticks: int) -> float:
     # a tick is 64 ns on every kernel since 2.6.31 (PSCHED_SHIFT)
     return (struct.unpack("=q", wide[:8])[0] if wide else ticks * 64) / 1e9
-
-
-def _attribute(number: int, payload: bytes) -> bytes:
-    padding = b"\0" * (-len(payload) % 4)
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), number) + payload + padding
-
-
-def _attributes(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(raw):
-        length, number = _ATTRIBUTE.unpack_from(raw, at)
-        yield number & 0x3FFF, raw[at + _ATTRIBUTE.size : at + length]
-        at += max(_ATTRIBUTE.size, (length + 3) & ~3)

@@ -1,14 +1,22 @@
-"""Kernel objects as tc(8) commands, and tc's answers as kernel objects. Pure: text in, values out, and back.
+"""Kernel objects as tc(8) and ip(8) commands, and their answers as kernel objects. Pure: text in, values out.
 
-Our tree. Where some flow must pass beside the impairment (the controller's own SSH), a `prio` root of ours stands
-between: its first band takes the exempt flows by u32 filters, everything else goes to the second, which holds the
-impairment. Filters are in place before the impairment is, so the control path is never impaired, not even for a
-moment. Where no flow is exempt the impairment is the root itself.
+Beside. An interface's own queueing is not touched. A clsact hook sees each packet before the root does: filters of
+ours, the last there are, let the exempt flows go on and send the rest to an ifb device of ours, whose root is the
+impairment. What leaves the ifb goes on to the interface's own root, whatever that is (mq, fq, htb with its classes).
+
+    eth0  clsact egress  ── 65533, 65534  the exempt flows ──────────────────────┐
+                         └─ 65535  all the rest -> gameday2  root c4a6: netem ─ root of eth0 ─ wire
+
+The redirecting filter comes last and goes first, so the control path is never impaired, not even for a moment; and once
+it is gone the packets that the impairment still holds are given time to leave.
+
+At the root, where a kernel can't do that (no ifb; an `ingress` qdisc, which excludes clsact). Where some flow must
+pass, a `prio` root of ours stands between: its first band takes the exempt flows, the second holds the impairment.
 
     root  c4a5: prio  ── c4a5:1  the exempt flows          or       root  c4a6: netem
                       └─ c4a5:2  c4a6: netem
 
-Nothing but these two handles is ever deleted.
+Nothing but the device, these handles and these filters is ever deleted, and a clsact only if it was added and is empty.
 """
 
 from __future__ import annotations
@@ -20,13 +28,23 @@ from shlex import quote
 from typing import Any
 
 from chaos.contracts import PlantQdisc, Rendered, UprootQdisc
-from chaos.kernel import NO_HANDLE, ROOT, Flow, Link, Option, Qdisc
+from chaos.kernel import NO_HANDLE, ROOT, AtRoot, Beside, Flow, Link, Option, Qdisc
 
 SCAFFOLD = "c4a5:"
 IMPAIRMENT = "c4a6:"
 OURS = (SCAFFOLD, IMPAIRMENT)
+PREFERENCES = {"ip": 65533, "ipv6": 65534}  # of the exempt flows; after whatever somebody else has in the hook
+REDIRECT = 65535
+_SHOWS_OUR_FILTERS = "|".join(f"*' pref {number} '*" for number in (*PREFERENCES.values(), REDIRECT))
 _SHOWS_OURS = "grep -Eq ' (c4a5|c4a6): '"
 _SHOWS_OUR_ROOT = "grep -Eq ' (c4a5|c4a6): root'"
+HAS_IFB = "[ -e /sys/module/ifb ] || modprobe -n -q ifb 2>/dev/null || grep -q ' ifb_setup' /proc/kallsyms"
+LOAD_IFB = "[ -e /sys/module/ifb ] || modprobe -q ifb numifbs=0 2>/dev/null || :"  # by itself it makes two devices
+
+
+def device_beside(index: int) -> str:
+    """Return the name of our device beside the interface of this index: at most 15 characters, as the kernel wants."""
+    return f"gameday{index:x}"
 
 
 # --- making -----------------------------------------------------------------------------------------------------------
@@ -34,8 +52,73 @@ _SHOWS_OUR_ROOT = "grep -Eq ' (c4a5|c4a6): root'"
 
 def plant(action: PlantQdisc) -> Rendered:
     """Render the planting of an impairment as sh: every command must succeed or the rest is not tried."""
+    match action.place:
+        case Beside() as place:
+            return _plant_beside(action, place)
+        case AtRoot(former):
+            return _plant_root(action, former)
+
+
+def uproot(action: UprootQdisc) -> Rendered:
+    """Render the undo as sh. It may run at any time, as often as one likes: it acts only on what is ours."""
+    match action.place:
+        case Beside() as place:
+            return _uproot_beside(action, place)
+        case AtRoot(former):
+            return _uproot_root(action.interface, former)
+
+
+def _plant_beside(action: PlantQdisc, place: Beside) -> Rendered:
+    device, ours = quote(action.interface), place.device
+    links = [f"link add dev {ours} type ifb", f"link set dev {ours} addrgenmode none", f"link set dev {ours} up"]
+    objects = [f"qdisc add dev {ours} root handle {IMPAIRMENT} {_words(action.impairment)}"]
+    objects += [f"qdisc add dev {device} clsact"] if place.adds_clsact else []
+    egress = f"filter add dev {device} egress pref"
+    objects += [f"{egress} {PREFERENCES[_protocol(flow)]} {_match(flow)} flowid :1" for flow in action.exempt]
+    objects += [f"{egress} {REDIRECT} protocol all u32 match u32 0 0 action mirred egress redirect dev {ours}"]
+    do = f"{LOAD_IFB}\n{_batch('ip', links, ' &&')}\n{_batch('tc', objects)}"
+    return Rendered(do, f"tc filter show dev {device} egress | grep -q ' pref {REDIRECT} '")
+
+
+def _uproot_beside(action: UprootQdisc, place: Beside) -> Rendered:
+    device, ours = quote(action.interface), place.device
+    egress = f"tc filter del dev {device} egress pref"
+    shown = f"shown=$(tc filter show dev {device} ingress && tc filter show dev {device} egress)"
+    lines = [
+        f"{egress} {REDIRECT} protocol all 2>/dev/null",
+        *_drain(ours, action.patience),
+        f"{egress} {PREFERENCES['ip']} protocol ip 2>/dev/null",
+        f"{egress} {PREFERENCES['ipv6']} protocol ipv6 2>/dev/null",
+    ]
+    clean = [
+        f"links=$(ip -o link) && case $links in *': {ours}: '*) false ;; esac",
+        f"if ip link show dev {device} >/dev/null 2>&1; then {shown}; else shown=; fi",
+        f"case $shown in {_SHOWS_OUR_FILTERS}) false ;; esac",
+    ]
+    if place.adds_clsact:
+        lines += [f'if {shown} 2>/dev/null && [ -z "$shown" ]; then tc qdisc del dev {device} clsact 2>/dev/null; fi']
+        clean += [f'{{ [ -n "$shown" ] || ! tc qdisc show dev {device} 2>/dev/null | grep -q "^qdisc clsact "; }}']
+    return Rendered("\n".join([*lines, ":"]), " &&\n".join(clean))
+
+
+def _drain(ours: str, patience: float) -> list[str]:
+    """Let what our device still holds leave it; then take it away and print how many packets went with it."""
+    return [
+        f"if left=$(tc -s qdisc show dev {ours} 2>/dev/null); then",
+        f"for i in {' '.join(map(str, range(max(1, round(patience * 10)))))}; do",
+        "    case $left in *' backlog 0b 0p '*) break ;; esac",
+        "    sleep 0.1 2>/dev/null || sleep 1",
+        f"    left=$(tc -s qdisc show dev {ours} 2>/dev/null)",
+        "done",
+        f'left=${{left##* backlog }} left=${{left#* }}; echo "{ours}: ${{left%%p *}} packets dropped by letting go"',
+        f"ip link del dev {ours}",
+        "fi",
+    ]
+
+
+def _plant_root(action: PlantQdisc, former: Qdisc | None) -> Rendered:
     device = quote(action.interface)
-    verb = "replace" if action.replaces else "add"
+    verb = "replace" if former else "add"
     if not action.exempt:
         lines = [f"tc qdisc {verb} dev {device} root handle {IMPAIRMENT} {_words(action.impairment)}"]
     else:
@@ -48,9 +131,8 @@ def plant(action: PlantQdisc) -> Rendered:
     return Rendered(" &&\n".join(lines), f"tc qdisc show dev {device} | {_SHOWS_OURS}")
 
 
-def uproot(action: UprootQdisc) -> Rendered:
-    """Render the undo as sh. It may run at any time, as often as one likes: it acts only while the root is ours."""
-    device, former = quote(action.interface), action.restore
+def _uproot_root(interface: str, former: Qdisc | None) -> Rendered:
+    device = quote(interface)
     clean = f"! tc qdisc show dev {device} | {_SHOWS_OURS}"
     if former is None:
         undo = f"tc qdisc del dev {device} root"
@@ -60,8 +142,18 @@ def uproot(action: UprootQdisc) -> Rendered:
     return Rendered(f"if tc qdisc show dev {device} | {_SHOWS_OUR_ROOT}; then {undo}; fi", clean)
 
 
+def _batch(program: str, lines: list[str], then: str = "") -> str:
+    """Return sh that has one process do it all, and stop at what fails."""
+    return "\n".join([f"{program} -batch - <<'END'{then}", *lines, "END"])
+
+
+def _protocol(flow: Flow) -> str:
+    return "ip" if isinstance(flow.peer, IPv4Address) else "ipv6"
+
+
 def _match(flow: Flow) -> str:
-    protocol, family, bits = ("ip", "ip", 32) if isinstance(flow.peer, IPv4Address) else ("ipv6", "ip6", 128)
+    protocol = _protocol(flow)
+    family, bits = ("ip", 32) if protocol == "ip" else ("ip6", 128)
     tcp = f"match {family} protocol 6 0xff"
     return (
         f"protocol {protocol} u32 {tcp} match {family} sport {flow.port} 0xffff match {family} dst {flow.peer}/{bits}"
@@ -69,7 +161,7 @@ def _match(flow: Flow) -> str:
 
 
 def _words(qdisc: Qdisc) -> str:
-    words = netem_words(qdisc.options) if qdisc.kind == "netem" else qdisc.words
+    words = _WORDS[qdisc.kind](qdisc.options) if qdisc.kind in _WORDS else qdisc.words
     return " ".join(quote(word) for word in (qdisc.kind, *(words or ())))
 
 
@@ -98,6 +190,15 @@ def netem_words(options: Mapping[str, Option]) -> list[str]:
     return words
 
 
+def tbf_words(options: Mapping[str, Option]) -> list[str]:
+    """Return the arguments of `tbf` for options in SI, as tc-tbf(8) has them."""
+    rate, burst, limit = (round(float(options[name])) for name in ("rate", "burst", "limit"))
+    return ["rate", f"{rate * 8}bit", "burst", str(burst), "limit", str(limit)]
+
+
+_WORDS: dict[str, Callable[[Mapping[str, Option]], list[str]]] = {"netem": netem_words, "tbf": tbf_words}
+
+
 def _tail(show: Any, value: float) -> list[str]:
     return [show(value)] if value else []
 
@@ -117,15 +218,27 @@ def _percent(value: float) -> str:
 def link_script(interface: str) -> str:
     """Return the sh that prints all of an interface that `parse_link` reads; it only looks."""
     device = quote(interface)
-    filters = "\n".join(f"filter show dev {device}{point}" for point in ("", " ingress", " egress"))
-    return f"""json=$(tc -s -j qdisc show dev {device} 2>&1) || case $json in
-    *'Cannot find device'*) echo absent; exit 0;; *) echo "$json" >&2; exit 1;;
-esac
-speed=-1; ! [ -r /sys/class/net/{device}/speed ] || read -r speed 2>/dev/null </sys/class/net/{device}/speed
-printf '%s\n--json\n%s\n--filters\n' "$speed" "$json"
-tc -batch - <<'END'
-{filters}
-END
+    asks = [f"filter show dev {device}{point}" for point in ("", " ingress", " egress")] + [f"class show dev {device}"]
+    return f"""qdiscs() {{
+    json=$(tc -s -j qdisc show dev "$1" 2>&1) || case $json in
+        *'Cannot find device'*) json=absent ;; *) echo "$json" >&2; exit 1 ;;
+    esac
+}}
+qdiscs {device}; [ "$json" != absent ] || {{ echo absent; exit 0; }}
+rest=$json index=$(ip -o link show dev {device}) || exit 1
+index=${{index%%:*}} ifb=0 speed=-1
+{HAS_IFB} && ifb=1
+! [ -r /sys/class/net/{device}/speed ] || read -r speed 2>/dev/null </sys/class/net/{device}/speed
+printf '%s\n--json\n%s\n--ours\n' "$speed $index $ifb" "$json"
+qdiscs "$(printf 'gameday%x' "$index")"
+printf '%s\n--filters\n' "$json"
+{{
+    printf '%s\n' {" ".join(map(quote, asks))}
+    while case $rest in *'"handle":"'*) ;; *) false ;; esac; do
+        rest=${{rest#*'"handle":"'}} handle=${{rest%%'"'*}}
+        [ "$handle" = 0: ] || printf '%s%s\n' {quote(f"filter show dev {device} parent ")} "$handle"
+    done
+}} | tc -batch -
 """
 
 
@@ -133,11 +246,30 @@ def parse_link(interface: str, printed: str) -> Link:
     """Return the interface that `link_script` printed."""
     if printed.startswith("absent"):
         return Link(interface, exists=False)
-    speed, rest = printed.split("\n--json\n", 1)
-    as_json, filters = rest.split("--filters\n", 1)
-    qdiscs = tuple(_qdisc(q) for q in json.loads(as_json.strip() or "[]"))
+    head, rest = printed.split("\n--json\n", 1)
+    as_json, rest = rest.split("\n--ours\n", 1)
+    ours, shown = rest.split("--filters\n", 1)
+    speed, index, ifb = head.split()
     # `tc filter show` of a classful root prints the filters of each attach point; an absent one prints nothing
-    return Link(interface, True, qdiscs, tuple(filters.splitlines()), _speed(speed))
+    lines = [line for line in shown.splitlines() if not line.startswith(_MADE_BY_TRAFFIC)]
+    return Link(
+        interface,
+        exists=True,
+        qdiscs=_qdiscs(as_json),
+        filters=tuple(line for line in lines if not line.startswith("class ")),
+        bits_per_second=_speed(speed),
+        classes=tuple(line for line in lines if line.startswith("class ")),
+        ours=None if ours.strip() == "absent" else _qdiscs(ours),
+        index=int(index),
+        has_ifb=ifb == "1",
+    )
+
+
+_MADE_BY_TRAFFIC = ("class fq_codel ", "class sfq ", "class cake ")  # a class for each flow just now
+
+
+def _qdiscs(as_json: str) -> tuple[Qdisc, ...]:
+    return tuple(_qdisc(q) for q in json.loads(as_json.strip() or "[]"))
 
 
 def _speed(megabits: str) -> float | None:
@@ -150,7 +282,7 @@ def _qdisc(seen: dict[str, Any]) -> Qdisc:
         kind=seen["kind"],
         handle=seen.get("handle", NO_HANDLE),
         parent=ROOT if seen.get("root") else str(seen.get("parent", "")),
-        options=netem_options(options) if seen["kind"] == "netem" else _flat(options),
+        options=_OPTIONS.get(seen["kind"], _flat)(options),
         words=words_again(seen["kind"], options),
         packets=int(seen.get("packets", 0)),
         dropped=int(seen.get("drops", 0)),
@@ -198,7 +330,9 @@ _SPELL: dict[str, dict[str, Callable[[str, Any], tuple[str, ...]]]] = {
 def _flat(options: Mapping[str, Any]) -> dict[str, Option]:
     """Keep the options of a kind that is not ours comparable: nested ones as their JSON."""
     return {
-        k: v if isinstance(v, (int, float, str, bool)) else json.dumps(v, sort_keys=True) for k, v in options.items()
+        k: v if isinstance(v, (int, float, str, bool)) else json.dumps(v, sort_keys=True)
+        for k, v in options.items()
+        if k != "direct_packets_stat"  # a counter that htb prints as an option
     }
 
 
@@ -218,3 +352,13 @@ def netem_options(seen: Mapping[str, Any]) -> dict[str, Option]:
         found |= {name: part.get(name, 0), f"{name}_correlation": part.get("correlation", 0)}
     found["rate"] = seen.get("rate", {}).get("rate", 0)
     return {key: value for key, value in found.items() if value}
+
+
+def tbf_options(seen: Mapping[str, Any]) -> dict[str, Option]:
+    """Return what `tc -j` prints of a tbf, in SI; tc tells the limit in bytes as the time (µs) a packet may wait."""
+    rate, burst = int(seen["rate"]), int(seen["burst"])
+    limit = int(seen["limit"]) if "limit" in seen else round(burst + rate * float(seen.get("lat", 0)) / 1e6)
+    return {"rate": rate, "burst": burst, "limit": limit}
+
+
+_OPTIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Option]]] = {"netem": netem_options, "tbf": tbf_options}

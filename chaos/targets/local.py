@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
+from functools import cached_property
 
 from chaos.contracts import Completed, PlantQdisc, UprootQdisc
 from chaos.errors import Unreachable
-from chaos.kernel import NO_HANDLE, Flow, Link
+from chaos.kernel import NO_HANDLE, AtRoot, Beside, Flow, Link
 from chaos.targets._base import HostTarget
-from chaos.targets._tc import OURS
+from chaos.targets._tc import HAS_IFB, LOAD_IFB, OURS
 from chaos.targets.netlink import Netlink
 from chaos.targets.power import CommandPower
 
@@ -44,19 +46,26 @@ class LocalTarget(HostTarget):
 
     def link(self, interface: str) -> Link:
         """Read an interface by netlink; a root that somebody made is read with tc, whose words can make it again."""
-        seen = self._netlink.link(interface)
+        seen = replace(self._netlink.link(interface), has_ifb=self._has_ifb)
         made = seen.root is not None and seen.root.handle not in (NO_HANDLE, *OURS)
         return super().link(interface) if made else seen
 
-    def make(self, action: PlantQdisc | UprootQdisc) -> None:
-        """Make a kernel object by netlink; a former root is put back with tc."""
+    @cached_property
+    def _has_ifb(self) -> bool:
+        return self.run(HAS_IFB, check=False).status == 0
+
+    def make(self, action: PlantQdisc | UprootQdisc) -> str:
+        """Make a kernel object by netlink; what waits for packets to leave, or puts a former root back, is sh."""
         match action:
-            case PlantQdisc():
+            case PlantQdisc(place=place):
+                if isinstance(place, Beside):
+                    self.run(LOAD_IFB)
                 self._netlink.plant(action)
-            case UprootQdisc(restore=None):
-                self._netlink.uproot(action)
+            case UprootQdisc(interface, AtRoot(None)):
+                self._netlink.uproot(interface)
             case _:
-                super().make(action)
+                return super().make(action)
+        return ""
 
     def close(self) -> None:
         """Close the netlink socket."""

@@ -19,15 +19,20 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTM_DELQDISC, RTM_NEWQDISC, TC_H_ROOT
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-from chaos.contracts import PlantQdisc, UprootQdisc
+from chaos.contracts import PlantQdisc
 from chaos.errors import CommandFailed, Unreachable
-from chaos.kernel import NO_HANDLE, ROOT, Link, Qdisc
-from chaos.targets import _netem
-from chaos.targets._tc import IMPAIRMENT, OURS
+from chaos.kernel import NO_HANDLE, ROOT, AtRoot, Beside, Link, Qdisc
+from chaos.targets import _netem, _nla, _tbf
+from chaos.targets._tc import IMPAIRMENT, OURS, REDIRECT, device_beside
 
 T = TypeVar("T")
+_CODECS = {"netem": _netem, "tbf": _tbf}
 _CLONE_NEWNET = 0x40000000
-_CLSACT_HOOKS = (0xFFFFFFF2, 0xFFFFFFF3)  # TC_H_MIN_INGRESS and TC_H_MIN_EGRESS, linux/pkt_sched.h
+_EGRESS = 0xFFFFFFF3
+_ETH_P_ALL = 0x0003
+_HTB_INIT = 2  # struct tc_htb_glob; its last field counts
+_MADE_BY_TRAFFIC = ("fq_codel", "sfq", "cake")  # a class for each flow just now
+_CLSACT_HOOKS = (0xFFFFFFF2, _EGRESS)  # TC_H_MIN_INGRESS and TC_H_MIN_EGRESS, linux/pkt_sched.h
 
 
 class _RawTc(nlmsg):  # type: ignore[misc]  # pyroute2 carries no types
@@ -55,17 +60,50 @@ class Netlink:
         return self._inside(lambda: self._link(interface))
 
     def plant(self, action: PlantQdisc) -> None:
-        """Make the impairment the root. No flow is exempt here: netlink needs no network path to the host."""
-        flags = NLM_F_CREATE | (NLM_F_REPLACE if action.replaces else NLM_F_EXCL)
-        kind, options = action.impairment.kind, _netem.encode(action.impairment.options)
-        attributes = [("TCA_KIND", kind), ("TCA_OPTIONS", options)]
-        self._inside(lambda: self._send(RTM_NEWQDISC, flags, action.interface, attributes))
+        """Place the impairment. No flow is exempt here: netlink needs no network path to the host."""
+        match action.place:
+            case AtRoot(former):
+                flags = NLM_F_REPLACE if former else NLM_F_EXCL
+                self._inside(lambda: self._add_qdisc(action.interface, action.impairment, flags))
+            case Beside() as place:
+                self._inside(lambda: self._plant_beside(action, place))
 
-    def uproot(self, action: UprootQdisc) -> None:
+    def uproot(self, interface: str) -> None:
         """Delete the root while it is ours; otherwise there is nothing to do."""
-        root = self.link(action.interface).root
+        root = self.link(interface).root
         if root is not None and root.handle in OURS:
-            self._inside(lambda: self._send(RTM_DELQDISC, 0, action.interface, []))
+            self._inside(lambda: self._send("qdisc del", RTM_DELQDISC, 0, interface, []))
+
+    def _plant_beside(self, action: PlantQdisc, place: Beside) -> None:
+        make = self._said(f"link add {place.device}", self._socket.link)
+        make("add", ifname=place.device, kind="ifb")
+        ours = self._index(place.device)
+        quiet = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]})]}  # no address, so no packets
+        make("set", index=ours, IFLA_AF_SPEC=quiet)
+        make("set", index=ours, state="up")
+        self._add_qdisc(place.device, action.impairment, NLM_F_EXCL)
+        interface = self._index(action.interface)
+        control = self._said(f"redirect {action.interface}", self._socket.tc)
+        if place.adds_clsact:
+            control("add", "clsact", interface)
+        redirect = {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": ours}
+        everything = {"keys": ["0x0/0x0+0"], "target": 0, "action": redirect}
+        control("add-filter", "u32", interface, parent=_EGRESS, prio=REDIRECT, protocol=_ETH_P_ALL, **everything)
+
+    def _add_qdisc(self, interface: str, qdisc: Qdisc, flags: int) -> None:
+        attributes = [("TCA_KIND", qdisc.kind), ("TCA_OPTIONS", _CODECS[qdisc.kind].encode(qdisc.options))]
+        self._send("qdisc add", RTM_NEWQDISC, NLM_F_CREATE | flags, interface, attributes)
+
+    def _said(self, what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Have what the kernel refuses raise CommandFailed."""
+
+        def called(*args: Any, **options: Any) -> Any:
+            try:
+                return call(*args, **options)
+            except NetlinkError as error:
+                raise CommandFailed(self._host, f"netlink: {what}", error.code, "", str(error)) from error
+
+        return called
 
     def close(self) -> None:
         """End the thread and close its socket; a later call starts anew."""
@@ -78,22 +116,32 @@ class Netlink:
         index = self._index(interface)
         if index is None:
             return Link(interface, exists=False)
-        qdiscs = tuple(_qdisc(message) for message in self._socket.get_qdiscs(index))
+        qdiscs = self._qdiscs(index)
         parents = {parent for q in qdiscs if q.handle != NO_HANDLE for parent in _hooks(q)}
         filters = {_filter(f) for parent in parents for f in self._socket.get_filters(index, parent=parent)}
-        return Link(interface, True, qdiscs, tuple(sorted(filters)))
+        classes = {_class(c) for c in self._socket.get_classes(index) if c.get_attr("TCA_KIND") not in _MADE_BY_TRAFFIC}
+        beside = self._index(device_beside(index))
+        return Link(
+            interface,
+            exists=True,
+            qdiscs=qdiscs,
+            filters=tuple(sorted(filters)),
+            classes=tuple(sorted(classes)),
+            ours=None if beside is None else self._qdiscs(beside),
+            index=index,
+        )
 
-    def _send(self, kind: int, flags: int, interface: str, attributes: Sequence[tuple[str, object]]) -> None:
+    def _qdiscs(self, index: int) -> tuple[Qdisc, ...]:
+        return tuple(_qdisc(message) for message in self._socket.get_qdiscs(index))
+
+    def _send(self, did: str, kind: int, flags: int, interface: str, attributes: Sequence[tuple[str, object]]) -> None:
         message = _RawTc()
         message["index"] = self._index(interface)
         message["parent"] = TC_H_ROOT
         message["handle"] = _number(IMPAIRMENT) if kind == RTM_NEWQDISC else 0
         message["attrs"] = attributes
-        try:
-            self._socket.nlm_request(message, kind, NLM_F_REQUEST | NLM_F_ACK | flags)
-        except NetlinkError as error:
-            did = "qdisc add" if kind == RTM_NEWQDISC else "qdisc del"
-            raise CommandFailed(self._host, f"netlink: {did} {interface}", error.code, "", str(error)) from error
+        request = self._said(f"{did} {interface}", self._socket.nlm_request)
+        request(message, kind, NLM_F_REQUEST | NLM_F_ACK | flags)
 
     def _index(self, interface: str) -> int | None:
         found = self._socket.link_lookup(ifname=interface)
@@ -131,17 +179,31 @@ def _hooks(qdisc: Qdisc) -> tuple[int, ...]:
 
 
 def _qdisc(message: Any) -> Qdisc:
-    kind, stats = message.get_attr("TCA_KIND"), message.get_attr("TCA_STATS") or {}
-    options = message.get_attr("TCA_OPTIONS")
-    raw = bytes(options.data[options.offset + 4 : options.offset + options.length]) if hasattr(options, "data") else b""
+    kind, stats, raw = message.get_attr("TCA_KIND"), message.get_attr("TCA_STATS") or {}, _raw(message)
     return Qdisc(
         kind=kind,
         handle=f"{message['handle'] >> 16:x}:",
         parent=_parent(message["parent"]),
-        options=_netem.decode(raw) if kind == "netem" else {"raw": raw.hex()},
+        options=_CODECS[kind].decode(raw) if kind in _CODECS else {"raw": raw.hex()},
         packets=stats.get("packets", 0) if stats else 0,
         dropped=stats.get("drop", 0) if stats else 0,
     )
+
+
+def _raw(message: Any) -> bytes:
+    """Return a message's TCA_OPTIONS; htb's count of packets that no class took is a counter and is left out."""
+    options = message.get_attr("TCA_OPTIONS")
+    raw = bytes(options.data[options.offset + 4 : options.offset + options.length]) if hasattr(options, "data") else b""
+    if message.get_attr("TCA_KIND") != "htb":
+        return raw
+    return b"".join(
+        _nla.pack(number, payload[:16] if number == _HTB_INIT else payload) for number, payload in _nla.unpack(raw)
+    )
+
+
+def _class(message: Any) -> str:
+    numbers = " ".join(f"{name} {message[name]:x}" for name in ("handle", "parent", "info"))
+    return f"class {message.get_attr('TCA_KIND')} {numbers} {_raw(message).hex()}"
 
 
 def _parent(number: int) -> str:
@@ -153,4 +215,4 @@ def _parent(number: int) -> str:
 
 def _filter(message: Any) -> str:
     fields = " ".join(f"{name} {message[name]:x}" for name in ("parent", "handle", "info"))
-    return f"{message.get_attr('TCA_KIND')} {fields}"
+    return f"filter pref {message['info'] >> 16} {message.get_attr('TCA_KIND')} {fields}"

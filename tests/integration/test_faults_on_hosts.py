@@ -118,7 +118,7 @@ def test_the_controller_keeps_its_own_connection_under_total_loss(
     with left_as_found(worker), applied(inject(Netem(interface="eth0", loss=SI(1.0)), worker)):
         began = time.monotonic()
         worker.probe_control_path()
-        assert worker.run("tc qdisc show dev eth0").stdout.count("netem") == 1
+        assert worker.run("tc qdisc show").stdout.count("netem") == 1
         assert time.monotonic() - began < 20
 
 
@@ -149,14 +149,17 @@ def test_a_qdisc_that_somebody_set_comes_back_to_the_letter(worker: Target, inje
             worker.run("tc qdisc del dev eth1 root")
 
 
-def test_a_tree_that_can_not_be_put_back_is_objected_to(worker: Target, inject: Callable[..., Injection]) -> None:
-    tree = "tc qdisc add dev eth1 root handle 1: htb default 10"
+def test_a_tree_that_can_neither_stay_nor_be_put_back_is_objected_to(
+    worker: Target, inject: Callable[..., Injection]
+) -> None:
+    """A plain ingress qdisc excludes the clsact that an impairment beside the tree would need."""
+    tree = "tc qdisc add dev eth1 ingress; tc qdisc add dev eth1 root handle 1: htb default 10"
     worker.run(f"{tree}; tc class add dev eth1 parent 1: classid 1:10 htb rate 1gbit")
     try:
         with left_as_found(worker), pytest.raises(Objection, match=r"htb 1:.*can't be put back exactly"):
             inject(Netem(interface="eth1", delay=SI(0.01)), worker).prepare()
     finally:
-        worker.run("tc qdisc del dev eth1 root")
+        worker.run("tc qdisc del dev eth1 root; tc qdisc del dev eth1 ingress")
 
 
 def test_a_paused_engine_does_not_answer_until_it_is_let_go(worker: Target, inject: Callable[..., Injection]) -> None:
@@ -196,11 +199,11 @@ def test_sigkill_of_the_controller_leaves_a_clean_host(vm_inventory: Path, worke
     options = ["-i", str(vm_inventory), "--out", str(tmp_path / "runs")]
     with left_as_found(worker):
         with subprocess.Popen([*gameday, "run", str(experiment), *options], stdout=subprocess.DEVNULL) as run:
-            wait_until(lambda: "netem" in worker.run("tc qdisc show dev eth1").stdout, 60)
+            wait_until(lambda: "netem" in worker.run("tc qdisc show").stdout, 60)
             time.sleep(1)
             os.kill(run.pid, signal.SIGKILL)
             killed = time.monotonic()
-        wait_until(lambda: "netem" not in worker.run("tc qdisc show dev eth1").stdout, 30)
+        wait_until(lambda: "netem" not in worker.run("tc qdisc show").stdout, 30)
         assert time.monotonic() - killed <= 10 + 2
         healed = subprocess.run([*gameday, "heal", *options, "--json"], capture_output=True, text=True, check=False)
         assert healed.returncode == 0, healed.stdout + healed.stderr
@@ -225,12 +228,12 @@ def test_ctrl_c_reverts_and_so_does_a_second_one(vm_inventory: Path, worker: Tar
     ]
     with left_as_found(worker):
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as run:
-            wait_until(lambda: "netem" in worker.run("tc qdisc show dev eth1").stdout, 60)
+            wait_until(lambda: "netem" in worker.run("tc qdisc show").stdout, 60)
             for _ in range(2):
                 run.send_signal(signal.SIGINT)
                 time.sleep(0.2)
             said, _ = run.communicate(timeout=60)
-        assert "netem" not in worker.run("tc qdisc show dev eth1").stdout
+        assert "netem" not in worker.run("tc qdisc show").stdout
     assert run.returncode == 4
     assert "SIGINT: undoing every fault" in said
     assert "SIGINT: still undoing" in said
@@ -242,6 +245,7 @@ def test_netlink_makes_the_same_netem_as_tc_and_takes_it_away(worker: Target) ->
     guest = f"""
 import json
 from chaos.contracts import PlantQdisc, UprootQdisc
+from chaos.faults import _qdisc
 from chaos.kernel import Qdisc
 from chaos.targets import _tc
 from chaos.targets.local import LocalTarget
@@ -249,10 +253,11 @@ from chaos.targets.local import LocalTarget
 options = json.loads('{json.dumps(FULL_NETEM)}')
 target = LocalTarget("guest")
 before = target.link("eth1")
-target.perform(PlantQdisc("eth1", Qdisc("netem", options=options), (), None))
-by_netlink = dict(target.link("eth1").root.options)
-by_tc = dict(_tc.parse_link("eth1", target.run(_tc.link_script("eth1")).stdout).root.options)
-target.perform(UprootQdisc("eth1", None))
+place = _qdisc.place(before)
+target.perform(PlantQdisc("eth1", Qdisc("netem", options=options), (), place))
+by_netlink = dict(target.link("eth1").ours[0].options)
+by_tc = dict(_tc.parse_link("eth1", target.run(_tc.link_script("eth1")).stdout).ours[0].options)
+target.perform(UprootQdisc("eth1", place, 0.1))
 print(json.dumps([by_netlink, by_tc, target.link("eth1") == before]))
 target.close()
 """

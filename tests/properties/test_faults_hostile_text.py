@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chaos.contracts import LinkState, PlantQdisc, UprootQdisc
 from chaos.faults.process_kill import ProcessKill
-from chaos.kernel import Flow, Process, Qdisc
+from chaos.kernel import AtRoot, Flow, Process, Qdisc
 from chaos.targets import _tc
 from chaos.testing import FakeTarget
 
@@ -36,8 +36,8 @@ def words_of(script: str) -> list[list[str]]:
 @example("a'; reboot; '")
 @settings(max_examples=60, deadline=None)
 def test_an_interface_is_one_word_of_every_command(interface: str) -> None:
-    plant = _tc.plant(PlantQdisc(interface, NETEM, (SSH,), None)).do
-    plain = _tc.plant(PlantQdisc("eth0", NETEM, (SSH,), None)).do
+    plant = _tc.plant(PlantQdisc(interface, NETEM, (SSH,), AtRoot(None))).do
+    plain = _tc.plant(PlantQdisc("eth0", NETEM, (SSH,), AtRoot(None))).do
     assert words_of(plant) == [[interface if word == "eth0" else word for word in call] for call in words_of(plain)]
 
 
@@ -46,7 +46,7 @@ def test_an_interface_is_one_word_of_every_command(interface: str) -> None:
 def test_an_interface_does_not_change_the_tokens(interface: str) -> None:
     former = Qdisc("fq_codel", "8001:", words=("limit", "5"))
     for restore in (None, former):
-        hostile, plain = (_tc.uproot(UprootQdisc(name, restore)) for name in (interface, "eth0"))
+        hostile, plain = (_tc.uproot(UprootQdisc(name, AtRoot(restore))) for name in (interface, "eth0"))
         for text, model in ((hostile.do, plain.do), (hostile.until, plain.until)):
             expected = [interface if token == "eth0" else token for token in tokens(model)]
             assert tokens(text) == expected

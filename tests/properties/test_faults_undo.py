@@ -17,6 +17,7 @@ from chaos.run.injector import read
 from chaos.testing import FakeTarget
 
 PARAMETERS: dict[str, dict[str, Any]] = {
+    "bandwidth": {"interface": "eth0", "rate": "10mbit"},
     "netem": {"interface": "eth0", "delay": "50ms", "loss": "1%"},
     "process_pause": {"match": "^serve"},
     "process_kill": {"match": "^serve"},

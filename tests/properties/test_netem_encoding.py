@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chaos.faults.netem import Netem
 from chaos.kernel import Link, Option, Qdisc
-from chaos.targets import _netem, _tc
+from chaos.targets import _netem, _nla, _tc
 from chaos.units import SI
 
 TIMES = st.integers(1, 4_000_000).map(lambda us: us / 1e6)  # tc counts in µs
@@ -60,7 +60,7 @@ def test_bytes_and_back(asked: dict[str, Option]) -> None:
 def test_attributes_are_aligned_and_whole(asked: dict[str, Option]) -> None:
     raw = _netem.encode(asked)
     assert len(raw) % 4 == 0
-    parts = list(_netem._attributes(raw[24:]))
+    parts = list(_nla.unpack(raw[24:]))
     assert sum((len(payload) + 7) & ~3 for _, payload in parts) == len(raw) - 24
     assert len({number for number, _ in parts}) == len(parts)
 

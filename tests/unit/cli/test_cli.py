@@ -99,7 +99,7 @@ def test_a_plan_shows_the_commands_and_their_undo(files: Path) -> None:
     done = gameday(files, "plan", "x.yaml", "-i", "inv.yaml")
     assert done.returncode == 0
     assert "netem limit" in done.stdout
-    assert "tc qdisc del dev lo root" in done.stdout
+    assert "tc qdisc del dev lo clsact" in done.stdout
     plan = json.loads(gameday(files, "plan", "x.yaml", "-i", "inv.yaml", "--json").stdout)
     assert plan["steps"][0]["host"] == "box"
     assert plan["commands"][0]["undo"]

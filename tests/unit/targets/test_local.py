@@ -6,7 +6,7 @@ import pytest
 
 from chaos.contracts import ControlPath, LinkState, PlantQdisc, UprootQdisc
 from chaos.errors import CommandFailed, Unreachable
-from chaos.kernel import Link, Qdisc
+from chaos.kernel import AtRoot, Link, Qdisc
 from chaos.targets import _tc
 from chaos.targets.local import LocalTarget
 
@@ -69,7 +69,7 @@ def test_traffic_changes_counters_and_nothing_else(namespace: LocalTarget) -> No
 def test_a_root_that_somebody_set_comes_back(namespace: LocalTarget, kind: str) -> None:
     namespace.run(f"tc qdisc add dev data0 root handle 8001: {kind}")
     before = namespace.ask(LinkState("data0"))
-    undo = UprootQdisc("data0", before.root)
+    undo = UprootQdisc("data0", AtRoot(before.root))
     namespace.run("tc qdisc replace dev data0 root handle c4a6: tbf rate 10mbit burst 32kb latency 50ms")
     assert namespace.run(namespace.render(undo).until, check=False).status != 0
     for _ in range(2):
@@ -80,7 +80,7 @@ def test_a_root_that_somebody_set_comes_back(namespace: LocalTarget, kind: str) 
 
 @pytest.mark.parametrize("way", ["netlink", "sh"])
 def test_only_what_is_ours_is_uprooted(namespace: LocalTarget, way: str) -> None:
-    undo = UprootQdisc("data0", None)
+    undo = UprootQdisc("data0", AtRoot(None))
     namespace.run(TBF.format("8001:"))
     foreign = namespace.ask(LinkState("data0"))
     for handle, stays in (("8001:", True), ("c4a6:", False)):
@@ -93,7 +93,7 @@ def test_only_what_is_ours_is_uprooted(namespace: LocalTarget, way: str) -> None
 
 
 def test_the_undo_is_content_where_the_interface_is_gone(namespace: LocalTarget) -> None:
-    undo = UprootQdisc("nix0", None)
+    undo = UprootQdisc("nix0", AtRoot(None))
     namespace.perform(undo)
     namespace.run(namespace.render(undo).do)
 
@@ -101,7 +101,7 @@ def test_the_undo_is_content_where_the_interface_is_gone(namespace: LocalTarget)
 def test_what_the_kernel_refuses_is_said(namespace: LocalTarget) -> None:
     namespace.run(TBF.format("1:"))
     with pytest.raises(CommandFailed, match="spaced: `netlink: qdisc add data0` ended with "):
-        namespace.perform(PlantQdisc("data0", Qdisc("netem", options={"delay": 0.05}), (), None))
+        namespace.perform(PlantQdisc("data0", Qdisc("netem", options={"delay": 0.05}), (), AtRoot(None)))
 
 
 def test_no_network_lies_between(namespace: LocalTarget) -> None:
