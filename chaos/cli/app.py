@@ -52,5 +52,7 @@ def main() -> None:
     try:
         app()
     except ChaosError as error:
-        typer.echo(f"gameday: {error}", err=True)
+        # what a host said may be in it: no control character of somebody else's reaches a terminal
+        said = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in str(error))
+        typer.echo(f"gameday: {said}", err=True)
         sys.exit(int(error.exit_code))
