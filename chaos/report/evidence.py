@@ -32,9 +32,11 @@ _WHAT = {
     "run.started": "run started",
     "fault.armed": "fuse armed on the host",
     "fault.applied": "fault applied",
+    "fleet.applied": "applied on all",
     "fault.dose": "dose read",
     "fault.cleared": "fault cleared",
     "fault.stuck": "STUCK",
+    "host.left_out": "left out",
     "host.drift": "drift",
     "abort": "aborted",
     "load.ended": "load ended",
@@ -44,6 +46,7 @@ _WHAT = {
 }
 _YES_NO = {
     "blind": ("nobody could tell", "it held"),
+    "together": ("all at one moment", "each as soon as it was reached"),
     "confirmed": ("read back: applied", "read back: NOT APPLIED"),
     "reverted": ("read back: as before", "read back: NOT AS BEFORE"),
 }

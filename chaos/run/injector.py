@@ -58,6 +58,8 @@ class Injection:
     applied: bool = field(default=False, init=False)
     _began: int = field(default=0, init=False)
     _undone: int = field(default=0, init=False)
+    _released: str = field(default="", init=False)
+    """What the host said of what letting go did to the traffic."""
 
     def prepare(self) -> None:
         """Read the host as it is. Raises Objection; nothing is touched."""
@@ -184,8 +186,8 @@ class Injection:
     def _undo_and_read(self) -> str:
         """Undo, once the host takes it; return why the host does not read as it was, "" where it does."""
         if not self._undone:
-            for action in self.fault.revert(self.before):
-                self.site.host.perform(action)
+            said = [self.site.host.perform(action) for action in self.fault.revert(self.before)]
+            self._released = " ".join(" ".join(said).split())
             self._undone = self.clock.now()
         now = read(self.site.host, self.fault.reading())
         return "" if self.fault.is_reverted(self.before, now) else f"it reads {now} where it was {self.before}"
@@ -194,7 +196,14 @@ class Injection:
         self.ledger.close(self.id)
         if self.applied:
             self.events.write(
-                "fault.cleared", t=self._undone, fault=self.id, host=self.host, began=self._began, reverted=True, by=by
+                "fault.cleared",
+                t=self._undone,
+                fault=self.id,
+                host=self.host,
+                began=self._began,
+                reverted=True,
+                by=by,
+                released=self._released,
             )
         self.fuse = None
 

@@ -96,8 +96,14 @@ def _of_step(step: FaultStep, inventory: Inventory) -> Iterator[Complaint]:
     hosts = candidates(step.on, inventory)
     if isinstance(step.on, On) and (asked := step.on.pick.out_of(len(hosts))) > len(hosts):
         yield ("on", "pick"), f"asks for {asked} hosts; the group {step.on.group} has {len(hosts)}"
+    if step.min_hosts and step.min_hosts > (most := _chosen(step.on, len(hosts))):
+        yield ("min_hosts",), f"asks for {step.min_hosts} hosts; the fault acts on {most}"
     for host in hosts:
         yield from _of_power(step, host, inventory)
+
+
+def _chosen(on: str | On, hosts: int) -> int:
+    return on.pick.out_of(hosts) if isinstance(on, On) and on.group else hosts
 
 
 def _of_power(step: FaultStep, host: str, inventory: Inventory) -> Iterator[Complaint]:
