@@ -20,9 +20,18 @@ _INGRESS = ("ingress", "clsact")  # beside the root, not under it; left alone
 _FULL_KERNEL = "the distribution's full kernel package (linux-image-amd64)"
 
 
+# what makes something of each module in an empty network namespace, for kernels that have it built in
+_TRY = {
+    "sch_netem": "tc qdisc add dev lo root netem delay 1ms",
+    "sch_tbf": "tc qdisc add dev lo root tbf rate 1mbit burst 10k limit 10k",
+    "sch_prio": "tc qdisc add dev lo root prio",
+    "cls_u32": "tc qdisc add dev lo ingress && tc filter add dev lo ingress protocol ip u32 match u32 0 0 flowid 1:1",
+}
+
+
 def loadable(module: str) -> str:
-    """Return the sh condition that a kernel has a module: loaded, built in, or ready to be loaded."""
-    return f"[ -e /sys/module/{module} ] || modprobe -n -q {module} || grep -qw {module} /proc/kallsyms"
+    """Return the sh condition that a kernel has a module: loaded, ready to be loaded, or built in and working."""
+    return f"[ -e /sys/module/{module} ] || modprobe -n -q {module} || unshare --net sh -c '{_TRY[module]}'"
 
 
 def needs(*modules: str) -> tuple[Need, ...]:

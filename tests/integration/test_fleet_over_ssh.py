@@ -1,0 +1,127 @@
+"""Runs over many hosts at once: each a namespace with a real sshd, a real tbf on each, and one real controller."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos.record.events import read_jsonl
+from tests.hosts import SshHosts, ssh_hosts
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
+
+EXPERIMENT = """
+name: narrow links
+load:
+  url: http://127.0.0.1:{port}/
+  arrivals: {{process: constant, rate: 20/s}}
+timeline: {{warmup: 0s, baseline: {baseline}s, observe: {observe}s}}
+faults:
+  - {{kind: bandwidth, on: {{group: workers, pick: all}}, for: {hold}s, rate: 20mbit, interface: eth0, {more}}}
+"""
+COUNT = 20
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[SshHosts]:
+    with ssh_hosts(COUNT) as hosts:
+        yield hosts
+
+
+@contextmanager
+def service(hosts: SshHosts) -> Iterator[str]:
+    """Serve on the controller's loopback; yields the port."""
+    argv = [*hosts.enter_command, sys.executable, "-m", "probes.null_server"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+        server.terminate()
+
+
+@contextmanager
+def running(hosts: SshHosts, tmp_path: Path, **given: Any) -> Iterator[subprocess.Popen[str]]:
+    """A run of the experiment, as a process in the controller's namespace."""
+    experiment = tmp_path / "narrow.yaml"
+    with service(hosts) as port:
+        experiment.write_text(EXPERIMENT.format(port=port, **given), encoding="utf-8")
+        options = ["-i", str(hosts.inventory_path), "--out", str(tmp_path / "runs"), "--json"]
+        argv = [*hosts.enter_command, sys.executable, "-m", "chaos", "run", str(experiment), *options]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+            yield run
+
+
+def events(tmp_path: Path, name: str) -> list[dict[str, Any]]:
+    return [e for log in tmp_path.glob("runs/*/2*/events.jsonl") for e in read_jsonl(log) if e["event"] == name]
+
+
+def wait_for(tmp_path: Path, name: str, count: int, within: float = 60) -> None:
+    end = time.monotonic() + within
+    while len(events(tmp_path, name)) < count:
+        assert time.monotonic() < end, f"{count} of {name} did not come within {within:.0f} s"
+        time.sleep(0.05)
+
+
+def tree(hosts: SshHosts, name: str) -> str:
+    return hosts.inside(
+        name, "tc qdisc show; ip -o link show | sed 's/^[0-9]*: //'; ls -A /run/gameday 2>/dev/null; true"
+    )
+
+
+def test_a_stop_reads_every_host_clean_within_two_seconds(hosts: SshHosts, tmp_path: Path) -> None:
+    before = {name: tree(hosts, name) for name in hosts.names}
+    with running(hosts, tmp_path, baseline=3, observe=60, hold=55, more="start: together") as run:
+        wait_for(tmp_path, "fleet.applied", 1)
+        assert all("tbf" in tree(hosts, name) for name in hosts.names)
+        stopped = datetime.now(UTC)
+        os.kill(controller_of(run), signal.SIGINT)
+        out, _ = run.communicate(timeout=60)
+    cleared = [datetime.fromisoformat(event["utc"]) for event in events(tmp_path, "fault.cleared")]
+    assert len(cleared) == COUNT
+    assert (max(cleared) - stopped).total_seconds() <= 2
+    assert run.returncode == 4
+    assert json.loads(out)["verdict"] == "unknown"
+    assert {name: tree(hosts, name) for name in hosts.names} == before
+    [applied] = events(tmp_path, "fleet.applied")
+    assert (applied["hosts"], applied["together"]) == (COUNT, True)
+    assert applied["spread_s"] < 5
+
+
+def test_a_host_that_is_gone_is_left_out_where_so_many_are_enough(hosts: SshHosts, tmp_path: Path) -> None:
+    gone = hosts.names[3]
+    hosts.cut(gone)
+    try:
+        with running(hosts, tmp_path, baseline=3, observe=4, hold=2, more=f"min_hosts: {COUNT - 1}") as run:
+            out, err = run.communicate(timeout=90)
+    finally:
+        hosts.mend(gone)
+    assert [event["host"] for event in events(tmp_path, "host.left_out")] == [gone], out + err
+    assert len(events(tmp_path, "fault.cleared")) == COUNT - 1
+
+
+def test_nobody_is_touched_where_every_host_is_wanted(hosts: SshHosts, tmp_path: Path) -> None:
+    gone = hosts.names[3]
+    hosts.cut(gone)
+    try:
+        with running(hosts, tmp_path, baseline=3, observe=4, hold=2, more="start: each") as run:
+            _, err = run.communicate(timeout=90)
+    finally:
+        hosts.mend(gone)
+    assert run.returncode == 3
+    assert f"{gone}: reachable: {gone}: no SSH to" in err
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def controller_of(run: subprocess.Popen[str]) -> int:
+    """`nsenter --net` becomes the command: it forks only to enter a PID namespace (nsenter(1))."""
+    return run.pid
