@@ -38,10 +38,13 @@ class Swept:
     by_hand: str
 
 
-# a filter's own handle stands in its line; where it redirects to, in one that follows
+# a filter's own handle stands in its line; where it redirects to, in one that follows; an ingress qdisc shows its
+# filters for either hook, a clsact those of each
 _REDIRECTS = r"""
 for dev in /sys/class/net/*; do
-    for hook in ingress egress; do
+    hooks=ingress
+    ! tc qdisc show dev "${dev##*/}" | grep -q '^qdisc clsact ' || hooks='ingress egress'
+    for hook in $hooks; do
         tc filter show dev "${dev##*/}" "$hook" | awk -v at="${dev##*/} $hook" '
             $1 == "filter" {
                 handle = ""
