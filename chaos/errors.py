@@ -9,7 +9,8 @@
     ├── Refusal                 a guard said no: nothing was touched              (exit 3)
     │   ├── PlanRefused         the blast radius is larger than the inventory allows
     │   ├── Objection           a fault, on seeing this host
-    │   └── Locked              another run holds this host
+    │   ├── Locked              another run holds this host
+    │   └── LockedOut           somebody called `gameday panic`
     ├── TargetError             a host did not do what was asked
     │   ├── Unreachable
     │   ├── CommandFailed
@@ -112,6 +113,10 @@ class Objection(Refusal):
 
 class Locked(Refusal):
     """Another controller holds the host; the message says who."""
+
+
+class LockedOut(Refusal):
+    """Somebody called `gameday panic`; the message says who, and how it ends."""
 
 
 class TargetError(ChaosError):

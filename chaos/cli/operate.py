@@ -1,9 +1,9 @@
-"""Commands that reach hosts: preflight, run, heal."""
+"""Commands that reach hosts: preflight, run, heal, panic."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -89,16 +89,52 @@ def run(
     raise typer.Exit(int(worst_exit([trial.exit_code for trial in done])))
 
 
-def heal(inventory: InventoryOption = None, out: RunsOption = RUNS, as_json: JsonOption = False) -> None:
-    """Finish every open undo, from the ledgers of runs and from the fuses on the hosts; safe to repeat."""
-    from chaos.run.heal import heal as finish
+def heal(
+    inventory: InventoryOption = None,
+    check: Annotated[bool, typer.Option("--check", help="Touch nothing; say whether anything is left.")] = False,
+    out: RunsOption = RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Finish every open undo, from ledgers, from fuses on the hosts, and by our marks there; safe to repeat."""
+    from chaos.run import heal as healing
 
-    results = finish(inventory_of(inventory), out)
+    results = (healing.check if check else healing.heal)(inventory_of(inventory), out)
+    _show_healed(results, as_json, "LEFT" if check else "STUCK")
+
+
+def panic(
+    inventory: InventoryOption = None,
+    release: Annotated[bool, typer.Option("--release", help="Let runs begin again; undoes nothing.")] = False,
+    out: RunsOption = RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Undo everything on every host at once, whoever runs it, and let no run begin until --release."""
+    from chaos.run import panic as panicking
+
+    known = inventory_of(inventory)
+    if release:
+        _show_healed(panicking.release(known), as_json, "LOCKED")
+        return
+    results = panicking.panic(known, out)
     if as_json:
         print_json([asdict(result) for result in results])
     else:
         for result in results:
-            mark = "clean" if result.clean else "STUCK"
+            typer.echo(f"{'clean' if result.clean else 'STUCK'}  {result.host}: {result.seconds:.2f} s")
+            for found in result.found:
+                typer.echo(f"       {found.what}{': ' + found.detail if found.detail else ''}")
+        typer.echo("no run begins here or there until `gameday panic --release`")
+    if not all(result.clean for result in results):
+        raise typer.Exit(int(Exit.STUCK))
+
+
+def _show_healed(results: Sequence[Any], as_json: bool, bad: str) -> None:
+    """Print what was found on each host; ends with exit 5 where anything is not clean."""
+    if as_json:
+        print_json([asdict(result) for result in results])
+    else:
+        for result in results:
+            mark = "clean" if result.clean else bad
             typer.echo(f"{mark}  {result.host}: {result.what}{': ' + result.detail if result.detail else ''}")
     if not all(result.clean for result in results):
         raise typer.Exit(int(Exit.STUCK))

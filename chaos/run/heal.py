@@ -1,14 +1,17 @@
-"""Finishing what a run left open: from its ledger on this machine, and from the fuses that stand on the hosts.
+"""Finishing what a run left open: from its ledger, from the fuses on the hosts, and, when both are lost, by our marks.
 
 Each leftover ends the same way: its fuse is asked to undo the fault (or the undo from the ledger is run where no fuse
-is left), the host is read, and only a host that reads clean closes the ledger's entry. Healing a healthy host does
-nothing, so it can be repeated. What belongs to a run that is alive is left alone: here the kernel tells (the ledger is
-locked), elsewhere the lock on the host does; its fuse lets go by itself when that run dies.
+is left), the host is read, and only a host that reads clean closes the ledger's entry. Then what still bears a mark of
+ours is swept away (`chaos.run.sweep`, which says what can't be known without ledger and fuse). Healing a healthy host
+does nothing, so it can be repeated. A host that can't be reached is not clean, and keeps no other from being healed.
+
+What belongs to a run that is alive is left alone: here the kernel tells (the ledger is locked), elsewhere the lock on
+the host does; its fuse lets go by itself when that run dies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -19,10 +22,11 @@ from chaos.run.connect import controller, controller_home, side_by_side, target_
 from chaos.run.fuse import HOME, Fuse, Undo
 from chaos.run.ledger import Entry, Ledger, all_ledgers
 from chaos.run.lock import HostLock, is_dead
+from chaos.run.sweep import MARKS, Swept, sweep
 from chaos.spec.inventory import Inventory
 
 _PATIENCE = 30.0  # s for a fuse to undo its fault and read the host clean
-_NO_FUSES = "no fuse, no lock of ours"
+_NOTHING = "nothing of ours"
 
 
 @dataclass(frozen=True)
@@ -36,20 +40,49 @@ class Healed:
 
 
 def heal(inventory: Inventory, runs: Path) -> list[Healed]:
-    """Finish every open undo in the ledgers under `runs`, then every fuse on the inventory's hosts."""
+    """Finish every open undo in the ledgers under `runs`, then every fuse and mark on the inventory's hosts."""
+    alive, done = finish_ledgers(inventory, runs)
+    swept = on_each(inventory, lambda target: _finish(target, HOME, alive))
+    return done + swept + _finish(controller(), controller_home(), alive)
+
+
+def check(inventory: Inventory, runs: Path) -> list[Healed]:
+    """Look for anything of ours that no living run holds, in the ledgers under `runs` and on the hosts; only looks."""
+    ledgers, damaged = _readable(all_ledgers(runs))
+    owed = [
+        Healed(entry.host, entry.id, False, f"{ledger.path}: an undo that may still be owed")
+        for ledger, entries in ledgers
+        if entries and not ledger.is_alive()
+        for entry in entries
+    ]
+    left = on_each(inventory, lambda target: _left(target, HOME)) + _left(controller(), controller_home())
+    return damaged + owed + left
+
+
+def finish_ledgers(inventory: Inventory, runs: Path) -> tuple[set[str], list[Healed]]:
+    """Finish what the ledgers of dead runs left open; return the fuses of living ones, and what was done."""
     ledgers, done = _readable(all_ledgers(runs))
     alive = {entry.fuse for ledger, entries in ledgers if entries and ledger.is_alive() for entry in entries}
     for ledger, entries in ledgers:
         if entries and not ledger.is_alive():
             done += _settle(ledger, inventory)
-    targets = {name: target_of(name, host) for name, host in inventory.hosts.items()}
-    try:
-        swept = side_by_side(targets.values(), lambda target: _sweep(target, HOME, alive))
-        here = _sweep(controller(), controller_home(), alive)
-    finally:
-        for target in targets.values():
-            target.close()
-    return done + [result for results in [*swept, here] for result in results]
+    return alive, done
+
+
+def on_each(inventory: Inventory, do: Callable[[Target], list[Healed]]) -> list[Healed]:
+    """Do something on every host at once; a host that can't be reached becomes a finding that is not clean."""
+
+    def guarded(name: str) -> list[Healed]:
+        try:
+            target = target_of(name, inventory.hosts[name])
+            try:
+                return do(target)
+            finally:
+                target.close()
+        except ChaosError as error:
+            return [Healed(name, "reachable", False, f"{error}; once it answers, run `gameday heal` again")]
+
+    return [result for results in side_by_side(inventory.hosts, guarded) for result in results]
 
 
 def _readable(ledgers: list[Ledger]) -> tuple[list[tuple[Ledger, list[Entry]]], list[Healed]]:
@@ -68,8 +101,10 @@ def _settle(ledger: Ledger, inventory: Inventory) -> Iterator[Healed]:
     for entry in ledger.still_open():
         try:
             target = _stands_on(entry, inventory)
-            result = _undo(target, entry.host, _fuse(target, entry))
-            target.close()
+            try:
+                result = finish_fuse(target, entry.host, _fuse(target, entry))
+            finally:
+                target.close()
         except ChaosError as error:
             result = Healed(entry.host, entry.id, False, str(error))
         if result.clean:
@@ -92,20 +127,46 @@ def _fuse(target: Target, entry: Entry) -> Fuse:
     return Fuse(target, entry.fuse, entry.undo, lease=0, ttl=0, home=home)
 
 
-def _sweep(target: Target, home: str, alive: set[str]) -> list[Healed]:
-    """Drop the lock of a dead owner, then finish every fuse but those that a living one has armed."""
-    try:
-        held_by = _living_owner(target, home)
-        names = target.run(f"ls {quote(home)}/fuses 2>/dev/null || true").stdout.split()
-        results = [_sweep_one(target, home, name, held_by) for name in names if name not in alive]
-        HostLock(target, "", "", 0, home).drop_abandoned()
-        target.run(f"rmdir {quote(home)}/fuses {quote(home)} 2>/dev/null; true")
-    except TargetError as error:
-        return [Healed(target.name, "reachable", False, str(error))]
-    return results or [Healed(target.name, _NO_FUSES, True)]
+def _finish(target: Target, home: str, alive: set[str]) -> list[Healed]:
+    """Finish every fuse but those that a living run has armed, drop a dead one's lock, sweep up where nobody is."""
+    held_by = living_owner(target, home)
+    results = [finish_named(target, home, name, held_by) for name in fuses_on(target, home) if name not in alive]
+    lock = HostLock(target, "", "", 0, home)
+    lock.drop_abandoned()
+    target.run(f"rmdir {quote(home)}/fuses {quote(home)} 2>/dev/null; true")
+    if home == HOME and lock.held() is None:
+        results += swept_up(target)
+    return results or [Healed(target.name, _NOTHING, True)]
 
 
-def _living_owner(target: Target, home: str) -> str:
+def swept_up(target: Target) -> list[Healed]:
+    """Sweep our marks away, and say of each thing found whether it is gone."""
+    return [_said(target, swept) for swept in sweep(target, MARKS, remove=True)]
+
+
+def _said(target: Target, swept: Swept) -> Healed:
+    by_hand = "" if swept.gone else f"run on {target.name} as root: {swept.by_hand}"
+    return Healed(target.name, f"{swept.name} {swept.item}", swept.gone, by_hand or "swept away")
+
+
+def _left(target: Target, home: str) -> list[Healed]:
+    held = HostLock(target, "", "", 0, home).held()
+    if held is not None and held.owner and not is_dead(held.owner):
+        return [Healed(target.name, _NOTHING, True, f"but what a living run holds: {held}")]
+    locked = target.run(f"[ ! -e {quote(home)}/lock ] || echo locked").stdout.strip()
+    found = [f"fuse {name}" for name in fuses_on(target, home)] + (["a lock that nobody alive holds"] if locked else [])
+    if home == HOME:
+        found += [f"{swept.name} {swept.item}" for swept in sweep(target, MARKS, remove=False)]
+    left = [Healed(target.name, what, False, "`gameday heal` takes it away") for what in found]
+    return left or [Healed(target.name, _NOTHING, True)]
+
+
+def fuses_on(target: Target, home: str) -> list[str]:
+    """Return the names of the fuses that stand on a host."""
+    return target.run(f"ls {quote(home)}/fuses 2>/dev/null || true").stdout.split()
+
+
+def living_owner(target: Target, home: str) -> str:
     """Return who holds the host, once a lock of a dead owner, or of none, is dropped; empty when nobody does."""
     lock = HostLock(target, "", "", 0, home)
     lock.drop_abandoned()
@@ -113,7 +174,8 @@ def _living_owner(target: Target, home: str) -> str:
     return held.owner if held is not None and not is_dead(held.owner) else ""
 
 
-def _sweep_one(target: Target, home: str, name: str, held_by: str) -> Healed:
+def finish_named(target: Target, home: str, name: str, held_by: str) -> Healed:
+    """Finish one fuse that stands on a host, but one that `held_by`, who is alive, has armed."""
     folder = f"{quote(home)}/fuses/{quote(name)}"
     undo = Undo(*(target.run(f"cat {folder}/{part} 2>/dev/null || true").stdout for part in ("undo", "clean")))
     if not undo.clean:  # the controller died while it placed the fuse, before any fault
@@ -122,10 +184,10 @@ def _sweep_one(target: Target, home: str, name: str, held_by: str) -> Healed:
     fuse = Fuse(target, name, undo, lease=0, ttl=0, home=home)
     if held_by and fuse.state() == "armed":
         return Healed(target.name, name, False, f"armed by a run that holds this host ({held_by}); left alone")
-    return _undo(target, target.name, fuse)
+    return finish_fuse(target, target.name, fuse)
 
 
-def _undo(target: Target, host: str, fuse: Fuse) -> Healed:
+def finish_fuse(target: Target, host: str, fuse: Fuse) -> Healed:
     """Have the fuse undo its fault, or do it ourselves where it is gone; believe the host's reading only."""
     was = fuse.state()
     if was.startswith(("armed", "reverting", "STUCK")):

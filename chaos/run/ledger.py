@@ -92,10 +92,13 @@ class Ledger:
 
     def _append(self, *lines: Mapping[str, object]) -> None:
         with self._lock, self.path.open("a+b") as file:
+            is_new = file.tell() == 0
             _drop_torn_line(file)
             file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
             file.flush()
             os.fsync(file.fileno())
+            if is_new:
+                _fsync_folders(self.path.parent)
 
 
 def _drop_torn_line(file: BinaryIO) -> None:
@@ -103,6 +106,16 @@ def _drop_torn_line(file: BinaryIO) -> None:
     file.seek(0)
     whole = file.read()
     file.truncate(whole.rfind(b"\n") + 1)
+
+
+def _fsync_folders(folder: Path) -> None:
+    """Have the disk know the names that lead to a new file, or its data is lost with them: run, experiment, runs."""
+    for each in (folder, *folder.parents[:2]):
+        descriptor = os.open(each, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def all_ledgers(root: Path) -> list[Ledger]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from shlex import quote
 
 from chaos.contracts import Need, Target
-from chaos.errors import Locked
+from chaos.errors import Locked, LockedOut
 from chaos.run.fuse import HOME
 
 NEEDS_FLOCK = Need("flock", "command -v flock", "util-linux")
@@ -80,8 +80,11 @@ class HostLock:
     home: str = HOME
 
     def take(self) -> None:
-        """Take the lock. Raises Locked, naming the holder."""
-        held = Held.read(self._do("take"))
+        """Take the lock. Raises Locked, naming the holder, and LockedOut after a panic."""
+        said = self._do("take")
+        if said.startswith("panic\n"):
+            raise LockedOut(f"{self.target.name}: {locked_out(said.partition(chr(10))[2])}")
+        held = Held.read(said)
         if held is not None and is_dead(held.owner) and not held.busy:
             held = Held.read(self._do("take", dead=held.owner))
         if held is not None:
@@ -100,6 +103,11 @@ class HostLock:
         held = self.held()
         return (held.owner or _NOBODY) if held else ""
 
+    def lockout(self) -> str:
+        """Return why no run may begin here: what `gameday panic` left; empty where it left nothing. Only looks."""
+        called = self._do("lockout").strip()
+        return locked_out(called) if called else ""
+
     def release(self) -> None:
         """Let go of the lock if it is ours."""
         self._do("release")
@@ -114,7 +122,7 @@ class HostLock:
     def renewal(self) -> str:
         """Sh that moves the lock's deadline to one lease from now if it is ours.
 
-        It prints `held`; or who holds the host now; or `gone`.
+        It prints `held`; or who holds the host now; or `gone`; or, after a panic, `panic`.
         """
         return f"(\n{self._program('renew')}\n)"
 
@@ -125,6 +133,11 @@ class HostLock:
         given = {"home": self.home, "me": _line(self.owner), "my_run": _line(self.run), "dead": dead}
         settings = " ".join(f"{name}={quote(value)}" for name, value in given.items())
         return f"{settings} span={round(self.lease * 100)}\n{_PROGRAM}{command}"
+
+
+def locked_out(called: str) -> str:
+    """Say who called a panic, and how it ends."""
+    return f"`gameday panic` was called by {called.strip()}; `gameday panic --release` lets runs begin again"
 
 
 def _line(text: str) -> str:

@@ -4,6 +4,7 @@
 #
 #     lock    deadline in centiseconds of /proc/uptime (12 digits), owner, run, when it was taken: a line each
 #     mutex   held by flock(1) while the lock changes hands; the kernel drops it when the holder dies
+#     panic   who called `gameday panic`, and when: no run may begin, and none may go on
 #
 # The lock is written aside and renamed, so a reader sees a whole one or none. A renewal that is over before the old
 # deadline needs no mutex, and so costs no process: until then nobody may take over. It writes over the twelve digits in
@@ -95,8 +96,13 @@ tidy() { # removes the mutex last: who waits for it sees that it is gone, and be
     return 0
 }
 
+lockout() { [ ! -e "$home/panic" ] || cat "$home/panic"; }
+
 try() {
-    if ! armed && { ! see || abandoned; }; then
+    if [ -e panic ]; then
+        echo panic
+        lockout
+    elif ! armed && { ! see || abandoned; }; then
         clock
         printf '%012d\n%s\n%s\n%s\n' "$((now + span))" "$me" "$my_run" "$now" >lock.new && mv lock.new lock
     else
@@ -130,7 +136,9 @@ clear_away() {
 drop() { { [ ! -e "$home/lock" ] && [ ! -e "$home/mutex" ]; } || alone clear_away; }
 
 late() {
-    if ! see; then
+    if [ -e panic ]; then
+        echo panic
+    elif ! see; then
         echo gone
     elif ours; then
         extend <lock
@@ -143,7 +151,7 @@ late() {
 renew() {
     if [ ! -e "$home/lock" ]; then
         echo gone
-    elif in_time <"$home/lock"; then
+    elif [ ! -e "$home/panic" ] && in_time <"$home/lock"; then
         echo held
     else
         alone late

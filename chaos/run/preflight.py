@@ -10,7 +10,7 @@ from chaos.errors import ChaosError, Unreachable
 from chaos.plan.plan import Plan, PlannedProbe
 from chaos.plan.step import Step
 from chaos.run.abort_query import unanswerable
-from chaos.run.connect import side_by_side
+from chaos.run.connect import controller, controller_home, side_by_side
 from chaos.run.fuse import HOME
 from chaos.run.health import instrument
 from chaos.run.injector import read
@@ -43,8 +43,9 @@ def preflight(plan: Plan, targets: Mapping[str, Target]) -> list[Finding]:
     """Look at every host of a plan, and whether this machine can ask its probes and guards; touches nothing."""
     steps = {name: [s for s in plan.steps if s.host == name] for name in targets}
     found = side_by_side(targets, lambda name: _look(targets[name], steps[name]))
+    here = HostLock(controller(), "", "", 0, controller_home())
     asked = [*map(_can_ask, plan.probes), *(_can_guard(c) for c in plan.abort if isinstance(c, QueryCondition))]
-    return [*(finding for findings in found for finding in findings), *asked]
+    return [*(finding for findings in found for finding in findings), _lockout(here), *asked]
 
 
 def _can_ask(probe: PlannedProbe) -> Finding:
@@ -62,7 +63,7 @@ def _look(target: Target, steps: Sequence[Step]) -> list[Finding]:
         target.run("true", timeout=15)
     except Unreachable as error:
         return [Finding(target.name, "reachable", False, str(error))]
-    found = [Finding(target.name, "reachable", True), *_needs(target, steps), _holder(target), *_leftovers(target)]
+    found = [Finding(target.name, "reachable", True), *_needs(target, steps), *_ours(target)]
     return found + [_opinion(target, step) for step in steps] if all(f.fine for f in found) else found
 
 
@@ -81,15 +82,22 @@ def _needs(target: Target, steps: Sequence[Step]) -> list[Finding]:
     ]
 
 
-def _holder(target: Target) -> Finding:
-    held = HostLock(target, "", "", 0).held()
-    return Finding(target.name, "no other run", held is None, f"held by {held}" if held else "")
-
-
-def _leftovers(target: Target) -> list[Finding]:
+def _ours(target: Target) -> list[Finding]:
+    """What runs before this one left: a lock, a lock-out, fuses."""
+    lock = HostLock(target, "", "", 0)
+    held = lock.held()
     names = target.run(f"ls {HOME}/fuses 2>/dev/null || true").stdout.split()
     why = f"left by another run: {', '.join(names)}; `gameday heal` finishes them" if names else ""
-    return [Finding(target.name, "no fuse of ours", not names, why)]
+    return [
+        Finding(target.name, "no other run", held is None, f"held by {held}" if held else ""),
+        _lockout(lock),
+        Finding(target.name, "no fuse of ours", not names, why),
+    ]
+
+
+def _lockout(lock: HostLock) -> Finding:
+    why = lock.lockout()
+    return Finding(lock.target.name, "no panic", not why, why)
 
 
 def _opinion(target: Target, step: Step) -> Finding:

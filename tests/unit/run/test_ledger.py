@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,33 @@ def test_each_run_s_ledger_is_found_once(tmp_path: Path) -> None:
         Ledger(tmp_path / run).open(entry(run))
     (tmp_path / "exp/latest").symlink_to("2")
     assert [ledger.path.parent for ledger in all_ledgers(tmp_path)] == [tmp_path / "exp/1", tmp_path / "exp/2"]
+
+
+WRITER = """
+import itertools, pathlib, sys
+from chaos.run.fuse import Undo
+from chaos.run.ledger import Entry, Ledger
+ledger = Ledger(pathlib.Path(sys.argv[1]))
+for number in itertools.count():
+    ledger.open(Entry(f"f-{number}", "worker-1", "host", f"f-{number}", Undo("x" * 5000, "true")))
+    print(number, flush=True)
+"""
+
+
+def test_a_writer_killed_at_random_leaves_every_undo_that_it_said_was_written(tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    for trial in range(3):
+        (folder := tmp_path / str(trial)).mkdir()
+        with subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            said = [writer.stdout.readline()]
+            time.sleep(chance.uniform(0, 0.05))
+            writer.kill()
+            said += writer.stdout.readlines()
+        ledger = Ledger(folder)
+        left = [entry.id for entry in ledger.still_open()]
+        written = [f"f-{line.strip()}" for line in said if line.endswith("\n")]
+        assert left[: len(written)] == written, f"seed {seed}"
+        ledger.close(*left[:1])
+        assert [entry.id for entry in ledger.still_open()] == left[1:], f"seed {seed}"

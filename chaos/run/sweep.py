@@ -1,0 +1,142 @@
+"""Finding our marks on a host, and taking them away, when both the ledger and the fuse that knew of them are lost.
+
+Everything that a fault makes on a host bears a mark: a handle, a name. `MARKS` lists them; each says how to list what
+bears it, an item a line, and how to remove `$item`. Only what is certainly ours is listed. What a root qdisc of ours
+replaced is not known any more: the kernel's default comes back. And a process that a fault stopped or killed bears no
+mark: with its ledger and its fuse lost, nobody can know of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from shlex import quote
+
+from chaos.contracts import Target
+
+_PERSISTENT = (
+    "/var/lib/gameday"  # undos that run at boot, for what outlives one: a folder each, with `undo` and `clean`
+)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What ours may be on a host; `lists` and `remove` are sh."""
+
+    name: str
+    lists: str
+    remove: str
+
+
+@dataclass(frozen=True)
+class Swept:
+    """One thing of ours that was found. `by_hand` removes it."""
+
+    name: str
+    item: str
+    gone: bool
+    by_hand: str
+
+
+# a filter's own handle stands in its line; where it redirects to, in one that follows; an ingress qdisc shows its
+# filters for either hook, a clsact those of each
+_REDIRECTS = r"""
+for dev in /sys/class/net/*; do
+    hooks=ingress
+    ! tc qdisc show dev "${dev##*/}" | grep -q '^qdisc clsact ' || hooks='ingress egress'
+    for hook in $hooks; do
+        tc filter show dev "${dev##*/}" "$hook" | awk -v at="${dev##*/} $hook" '
+            $1 == "filter" {
+                handle = ""
+                for (i = 2; i < NF; i++) {
+                    if ($i == "protocol") protocol = $(i + 1)
+                    if ($i == "pref") { pref = $(i + 1); kind = $(i + 2) }
+                    if ($i == "fh" || $i == "handle") handle = $(i + 1)
+                }
+            }
+            (/ to device gameday[0-9a-f]+\)/ || / pref 6553[34] u32 .* flowid :1 /) && handle {
+                print at, "protocol", protocol, "pref", pref, "handle", handle, kind
+            }'
+    done
+done
+"""
+
+# a process `0` is of another namespace, and its cgroup another host's; what systemd made is a unit; and the fuses' own is
+# left to those that are in it: they may be of another home
+_CGROUPS = r"""
+find /sys/fs/cgroup -type d -name 'gameday*' ! -name '*.service' ! -name '*.scope' ! -name '*.slice' -prune |
+    while IFS= read -r group; do
+        in_it=$(find "$group" -name cgroup.procs -exec cat {} +)
+        case $group in */gameday-fuse) [ -z "$in_it" ] || continue ;; esac
+        printf '%s\n' "$in_it" | grep -qx 0 || echo "$group"
+    done
+"""
+_END_CGROUP = r"""
+if [ -e "$item/cgroup.kill" ]; then echo 1 >"$item/cgroup.kill"
+else find "$item" -name cgroup.procs -exec cat {} + | while read -r pid; do kill -9 "$pid"; done; fi
+for i in 1 2 3 4 5; do
+    find "$item" -depth -type d -exec rmdir {} \; ; [ -e "$item" ] || break; sleep 0.1 || sleep 1
+done
+"""
+
+MARKS = (
+    Mark("filter", _REDIRECTS, "tc filter del dev $item"),
+    Mark(
+        "root qdisc",
+        r"tc qdisc show | sed -n 's/^qdisc [a-z_]* c4a[56]: dev \([^ ]*\) root.*/\1/p'",
+        'tc qdisc del dev "$item" root',
+    ),
+    Mark(
+        "ifb device",
+        r"ip -o link show type ifb | sed -n 's/^[0-9]*: \(gameday[0-9a-f][0-9a-f]*\)[:@].*/\1/p'",
+        'ip link del dev "$item"',
+    ),
+    Mark(
+        "nftables table",
+        r"nft list tables | sed -n 's/^table \([a-z0-9]* gameday_[A-Za-z0-9_]*\)$/\1/p'",
+        "nft delete table $item",
+    ),
+    Mark(
+        "transient unit",
+        "for unit in /run/systemd/transient/gameday-*; do [ ! -e \"$unit\" ] || echo \"${unit##*/}\"; done",
+        'systemctl stop "$item"; systemctl reset-failed "$item"',
+    ),
+    Mark("cgroup", _CGROUPS, _END_CGROUP),
+    Mark(
+        "undo at boot",
+        f"for undo in {_PERSISTENT}/*; do [ ! -d \"$undo\" ] || echo \"$undo\"; done",
+        '(cd "$item" && sh ./undo && sh ./clean && cd / && rm -rf "$item")',
+    ),
+    Mark(
+        "start of an undo at boot",  # it stays for as long as an undo does; one that names our folder is ours
+        f"grep -ls {_PERSISTENT} /etc/systemd/system/gameday-*.service /etc/cron.d/gameday*",
+        f'rmdir {_PERSISTENT}; [ -e {_PERSISTENT} ] || {{ systemctl disable "${{item##*/}}"; rm -f "$item"; }}',
+    ),
+)  # fmt: skip
+
+_SWEEP = """
+sweep() { # NUMBER LISTS REMOVE; prints a line for each item: number, gone or left, item
+    found=$(eval "$2" 2>/dev/null)
+    [ -n "$found" ] || return 0
+    printf '%s\\n' "$found" | while IFS= read -r item; do
+        [ -z "$removing" ] || eval "$3" </dev/null >/dev/null 2>&1
+    done
+    still=$(eval "$2" 2>/dev/null)
+    printf '%s\\n' "$found" | while IFS= read -r item; do
+        if printf '%s\\n' "$still" | grep -Fqx -- "$item"; then echo "$1 left $item"; else echo "$1 gone $item"; fi
+    done
+}
+"""
+
+
+def sweep(target: Target, marks: Sequence[Mark], *, remove: bool) -> list[Swept]:
+    """Find what bears a mark on a host and, with `remove`, take it away and look again. Raises TargetError."""
+    calls = [f"sweep {number} {quote(mark.lists)} {quote(mark.remove)}" for number, mark in enumerate(marks)]
+    script = "\n".join([f"export LC_ALL=C; removing={'yes' if remove else ''}", _SWEEP, *calls, "true"])
+    return [_swept(line, marks) for line in target.run(script).stdout.splitlines()] if marks else []
+
+
+def _swept(line: str, marks: Sequence[Mark]) -> Swept:
+    number, state, item = line.split(" ", 2)
+    mark = marks[int(number)]
+    return Swept(mark.name, item, state == "gone", f"item={quote(item)}; {mark.remove.strip()}")
