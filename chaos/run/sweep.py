@@ -61,8 +61,8 @@ for dev in /sys/class/net/*; do
 done
 """
 
-# a process `0` is of another namespace, and its cgroup another host's; what systemd made is a unit; and the fuses' own is
-# left to those that are in it: they may be of another home
+# a process `0` is of another namespace, and its cgroup another host's; what systemd made is a unit; and
+# the fuses' own is left to those that are in it: they may be of another home
 _CGROUPS = r"""
 find /sys/fs/cgroup -type d -name 'gameday*' ! -name '*.service' ! -name '*.scope' ! -name '*.slice' -prune |
     while IFS= read -r group; do
