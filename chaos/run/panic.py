@@ -1,8 +1,9 @@
 """Everything off, everywhere, at once: whoever owns the runs, and from whatever machine they are run.
 
     mark      on this machine, then on each host: no run may begin, and the heartbeat of one that goes on finds the mark
-    fire      every fuse on every host, in the same command; it ends once each has let go, and reads each itself
-    finish    what did not let go in time, and what bears our marks; then this machine's own fuses and ledgers
+    fire      every fuse, in the same command, which does not wait for the fuses to wake: it runs their undos itself,
+              all at once (an undo may run twice, and beside itself), and reads whether each is clean
+    finish    what did not read clean, and what bears our marks; then this machine's own fuses and ledgers
 
 A fuse of a run that is alive is fired and left standing: it keeps watch for a lease, so what that run's controller had
 sent before it noticed is undone as well. The mark stays until `release`.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from shlex import quote
 
@@ -23,32 +25,7 @@ from chaos.run.heal import Healed, finish_ledgers, finish_named, living_owner, o
 from chaos.run.lock import HostLock, this_process
 from chaos.spec.inventory import Inventory
 
-_FIRE = """
-umask 077
-mkdir -p "$home" && cd "$home" || exit 1
-printf '%s\\n' "$called" >panic.new && mv panic.new panic || exit 1
-for fuse in fuses/*; do
-    [ -d "$fuse" ] && : >"$fuse/fire" && { read -r pid <"$fuse/pid"; } 2>/dev/null || continue
-    # shellcheck disable=SC3013  # dash, bash and busybox ash have it
-    [ ! "/proc/$pid/cwd" -ef "$fuse" ] || kill -USR1 "$pid"
-done
-for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-    waiting=
-    for fuse in fuses/*; do
-        [ -d "$fuse" ] || continue
-        state=
-        { read -r state <"$fuse/state"; } 2>/dev/null
-        case $state in clean* | disarmed) ;; *) waiting=yes ;; esac
-    done
-    [ -n "$waiting" ] || break
-    sleep 0.1 2>/dev/null || sleep 1
-done
-for fuse in fuses/*; do
-    [ -d "$fuse" ] || continue
-    if [ -z "$waiting" ] && (cd "$fuse" && sh ./clean) </dev/null >/dev/null 2>&1; then said=clean; else said=left; fi
-    echo "$said ${fuse#fuses/}"
-done
-"""
+_FIRE = files("chaos.run").joinpath("panic.sh").read_text(encoding="utf-8")
 _WHAT = "panic"
 
 

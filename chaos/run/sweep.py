@@ -2,7 +2,8 @@
 
 Everything that a fault makes on a host bears a mark: a handle, a name. `MARKS` lists them; each says how to list what
 bears it, an item a line, and how to remove `$item`. Only what is certainly ours is listed. What a root qdisc of ours
-replaced is not known any more: the kernel's default comes back. And a process that a fault stopped or killed bears no
+replaced is not known any more: the kernel's default comes back; nor is it known whether an empty clsact is ours, so it
+stays. And a process that a fault stopped or killed bears no
 mark: with its ledger and its fuse lost, nobody can know of it.
 """
 
@@ -38,37 +39,41 @@ class Swept:
     by_hand: str
 
 
-# a filter's own handle stands in its line; where it redirects to, in one that follows; an ingress qdisc shows its
-# filters for either hook, a clsact those of each
-_REDIRECTS = r"""
+# those beside an interface's tree, by the preferences that are reserved for them (`chaos.targets._tc`); the redirecting
+# one goes first, so that nothing is sent to a device that is being taken away
+_FILTERS = r"""
 for dev in /sys/class/net/*; do
-    hooks=ingress
-    ! tc qdisc show dev "${dev##*/}" | grep -q '^qdisc clsact ' || hooks='ingress egress'
-    for hook in $hooks; do
-        tc filter show dev "${dev##*/}" "$hook" | awk -v at="${dev##*/} $hook" '
-            $1 == "filter" {
-                handle = ""
-                for (i = 2; i < NF; i++) {
-                    if ($i == "protocol") protocol = $(i + 1)
-                    if ($i == "pref") { pref = $(i + 1); kind = $(i + 2) }
-                    if ($i == "fh" || $i == "handle") handle = $(i + 1)
-                }
-            }
-            (/ to device gameday[0-9a-f]+\)/ || / pref 6553[34] u32 .* flowid :1 /) && handle {
-                print at, "protocol", protocol, "pref", pref, "handle", handle, kind
-            }'
-    done
+    dev=${dev##*/}
+    tc filter show dev "$dev" egress |
+        sed -n "s/^filter protocol \([a-z0-9_]*\) pref \(6553[345]\) .*/$dev egress pref \2 protocol \1/p"
+done | sort -ru
+"""
+
+# what our device still holds is given two seconds to leave it
+_END_IFB = r"""
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    case $(tc -s qdisc show dev "$item") in *' backlog 0b 0p '*) break ;; esac
+    sleep 0.1 || { sleep 1; break; }
+done
+ip link del dev "$item"
+"""
+
+# a fuse's unit is the fuse's own, until its directory is lost
+_UNITS = r"""
+for unit in /run/systemd/transient/gameday-*.service; do
+    [ -e "$unit" ] || continue
+    folder=$(sed -n 's/^WorkingDirectory=//p' "$unit")
+    [ -n "$folder" ] && [ -d "$folder" ] || echo "${unit##*/}"
 done
 """
 
-# a process `0` is of another namespace, and its cgroup another host's; what systemd made is a unit; and
-# the fuses' own is left to those that are in it: they may be of another home
+# a process `0` is of another namespace, and its cgroup another host's; what systemd made is a unit; the fuses' own
+# holds fuses that are alive, maybe of another host that this kernel runs, and the last one out removes it
 _CGROUPS = r"""
 find /sys/fs/cgroup -type d -name 'gameday*' ! -name '*.service' ! -name '*.scope' ! -name '*.slice' -prune |
     while IFS= read -r group; do
-        in_it=$(find "$group" -name cgroup.procs -exec cat {} +)
-        case $group in */gameday-fuse) [ -z "$in_it" ] || continue ;; esac
-        printf '%s\n' "$in_it" | grep -qx 0 || echo "$group"
+        case $group in */gameday-fuse) foreign=. ;; *) foreign='^0$' ;; esac
+        find "$group" -name cgroup.procs -exec cat {} + | grep -q "$foreign" || echo "$group"
     done
 """
 _END_CGROUP = r"""
@@ -80,27 +85,23 @@ done
 """
 
 MARKS = (
-    Mark("filter", _REDIRECTS, "tc filter del dev $item"),
+    Mark("filter", _FILTERS, "tc filter del dev $item"),
     Mark(
         "root qdisc",
-        r"tc qdisc show | sed -n 's/^qdisc [a-z_]* c4a[56]: dev \([^ ]*\) root.*/\1/p'",
+        r"tc qdisc show | sed -n 's/^qdisc [a-z_]* c4a[56]: dev \([^ ]*\) root.*/\1/p' | grep -v '^gameday[0-9a-f]*$'",
         'tc qdisc del dev "$item" root',
     ),
     Mark(
         "ifb device",
         r"ip -o link show type ifb | sed -n 's/^[0-9]*: \(gameday[0-9a-f][0-9a-f]*\)[:@].*/\1/p'",
-        'ip link del dev "$item"',
+        _END_IFB,
     ),
     Mark(
         "nftables table",
         r"nft list tables | sed -n 's/^table \([a-z0-9]* gameday_[A-Za-z0-9_]*\)$/\1/p'",
         "nft delete table $item",
     ),
-    Mark(
-        "transient unit",
-        "for unit in /run/systemd/transient/gameday-*; do [ ! -e \"$unit\" ] || echo \"${unit##*/}\"; done",
-        'systemctl stop "$item"; systemctl reset-failed "$item"',
-    ),
+    Mark("transient unit", _UNITS, 'systemctl stop "$item"; systemctl reset-failed "$item"'),
     Mark("cgroup", _CGROUPS, _END_CGROUP),
     Mark(
         "undo at boot",

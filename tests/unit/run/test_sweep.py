@@ -16,22 +16,25 @@ from tests.unit.run.namespaced_host import namespaced_host
 
 OURS = """
 ip link add d0 type veth peer name d1
-ip link add gameday7 type ifb && ip link add other7 type ifb
-ip link set gameday7 up
+ip link add gameday7f type ifb && ip link add other7 type ifb && ip link set gameday7f up
 tc qdisc add dev d0 root handle c4a6: tbf rate 1mbit burst 10k limit 10k
+tc qdisc add dev gameday7f root handle c4a6: tbf rate 1mbit burst 10k limit 10k
 tc qdisc add dev d1 root handle 7: tbf rate 1mbit burst 10k limit 10k
-tc qdisc add dev d0 ingress && tc qdisc add dev d1 clsact
-tc filter add dev d1 egress protocol all pref 9 u32 match u32 0 0 action mirred egress redirect dev gameday7
-tc filter add dev d0 ingress protocol ip pref 7 u32 match u32 0 0 action mirred egress redirect dev gameday7
-tc filter add dev d0 ingress protocol ip pref 7 u32 match ip dst 192.0.2.1/32 action mirred egress redirect dev other7
+tc qdisc add dev d1 clsact
+tc filter add dev d1 egress pref 7 protocol all u32 match u32 0 0 action mirred egress redirect dev other7
+tc filter add dev d1 egress pref 65533 protocol ip u32 match ip dport 22 0xffff flowid :1
+tc filter add dev d1 egress pref 65533 protocol ip u32 match ip sport 22 0xffff flowid :1
+tc filter add dev d1 egress pref 65535 protocol all u32 match u32 0 0 action mirred egress redirect dev gameday7f
 nft add table inet gameday_partition && nft add table ip gameday_x && nft add table inet mine_gameday_not
 """
 SHOWN = """
-tc qdisc show; ip -o link show type ifb; tc filter show dev d0 ingress; tc filter show dev d1 egress; nft list tables
+tc qdisc show; ip -o link show type ifb; tc filter show dev d1 egress; nft list tables
 """
 FOUND = {
+    ("filter", "d1 egress pref 65533 protocol ip"),
+    ("filter", "d1 egress pref 65535 protocol all"),
     ("root qdisc", "d0"),
-    ("ifb device", "gameday7"),
+    ("ifb device", "gameday7f"),
     ("nftables table", "inet gameday_partition"),
     ("nftables table", "ip gameday_x"),
 }
@@ -52,19 +55,18 @@ def marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Lo
 def test_the_sweep_takes_what_is_ours_and_nothing_else(marked: tuple[LocalTarget, Inventory], tmp_path: Path) -> None:
     target, inventory = marked
     looked = sweep(target, MARKS, remove=False)
-    assert {(found.name, found.item) for found in looked} > FOUND
-    assert sum(found.name == "filter" for found in looked) == 2
-    assert len(looked) == len(FOUND) + 2
+    assert sorted((found.name, found.item) for found in looked) == sorted(FOUND)
     assert not any(found.gone for found in looked), "looking removes nothing"
 
     assert not all(result.clean for result in check(inventory, tmp_path / "runs"))
     first = heal(inventory, tmp_path / "runs")
-    assert sum(result.detail == "swept away" for result in first) == len(FOUND) + 2
+    assert sum(result.detail == "swept away" for result in first) == len(FOUND)
     assert all(result.clean for result in first)
     left = target.run(SHOWN).stdout
     assert "c4a6:" not in left
-    assert "gameday7" not in left
+    assert "gameday7f" not in left
     assert "qdisc tbf 7: dev d1 root" in left
+    assert "pref 7 " in left
     assert "to device other7" in left
     assert "other7:" in left
     assert [line for line in left.splitlines() if line.startswith("table")] == ["table inet mine_gameday_not"]
