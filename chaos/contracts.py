@@ -168,6 +168,8 @@ class HostView:
     name: str
     interface: str = ""
     has_power: bool = False
+    peers: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    """For each host and each group of the inventory: the numeric addresses of its hosts, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,10 @@ class Fault(BaseModel, ABC, Generic[S]):
         """Whether a reading shows the host as it was."""
 
     def bind(self, host: HostView) -> Self:
-        """Return a copy with the blanks filled from the inventory (an interface); called once, by the plan."""
+        """Return a copy with the blanks filled from the inventory (an interface); called by the plan and by `check`.
+
+        Raises `errors.Misfit` for a parameter that does not fit the inventory.
+        """
         del host
         return self
 

@@ -21,7 +21,8 @@ Ports = Mapping[str, tuple[int, ...]]
 def vm_inventory(layout: Layout, ports: Ports, image: Path, folder: Path) -> dict[str, Any]:
     """Return the inventory of virtual hosts, reached by SSH on loopback, each with a power controller."""
     hosts = {
-        h.name: {"address": "127.0.0.1", "port": ports[h.name][0], "endpoint": _endpoint(h), "power": _power(h, folder)}
+        h.name: {"address": "127.0.0.1", "port": ports[h.name][0], "endpoint": _endpoint(h)}
+        | {"addresses": [h.address, h.address6], "power": _power(h, folder)}
         for h in layout.hosts
     }
     hosts[layout.gateway.name]["endpoint"] = f"127.0.0.1:{ports[layout.gateway.name][1]}"
@@ -37,7 +38,10 @@ def vm_inventory(layout: Layout, ports: Ports, image: Path, folder: Path) -> dic
 
 def netns_inventory(layout: Layout, processes: Mapping[str, int], port: int) -> dict[str, Any]:
     """Return the inventory of namespaced hosts, reached by netlink in the namespace of their first process."""
-    hosts = {h.name: {"pid": processes[h.name], "endpoint": _endpoint(h)} for h in layout.hosts}
+    hosts = {
+        h.name: {"pid": processes[h.name], "endpoint": _endpoint(h), "addresses": [h.address, h.address6]}
+        for h in layout.hosts
+    }
     hosts[layout.gateway.name]["endpoint"] = f"127.0.0.1:{port}"
     return {"defaults": {"connection": "netns", "interface": "eth0"}, "hosts": hosts, "groups": _groups(layout)}
 

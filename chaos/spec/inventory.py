@@ -10,7 +10,8 @@ Passwords are never in an inventory: `password_env` names the environment variab
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address, ip_address
+from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, Self
 
@@ -79,6 +80,13 @@ def _port(value: int) -> int:
     if not 1 <= value <= 65535:
         raise ValueError(f"{value} is no port; allowed are 1 to 65535")
     return value
+
+
+def _numeric(value: str) -> str:
+    number = _number(value)
+    if number is None:
+        raise ValueError(f"{value!r} is no IPv4 or IPv6 address; names are not looked up here")
+    return str(number)
 
 
 Name = Annotated[Text, _matching(_NAME, "name of a host or group; allowed are letters, digits, _ - and .")]
@@ -162,6 +170,8 @@ class Host(Defaults):
     """An IPv4 or IPv6 address, or a name."""
     endpoint: Annotated[Text, AfterValidator(_endpoint)] | None = None
     """What {name} in a URL stands for, as host or host:port; by default the address."""
+    addresses: tuple[Annotated[Text, AfterValidator(_numeric)], ...] = ()
+    """The IPv4 and IPv6 addresses that its peers know it by, for faults that name them; by default its address."""
     pid: Count | None = None
     """For connection netns: a process in that namespace."""
     power: Power | None = None
@@ -181,6 +191,14 @@ class Host(Defaults):
         if self.endpoint or not self.address:
             return self.endpoint
         return f"[{self.address}]" if _is_ipv6(self.address) else self.address
+
+    @property
+    def peer_addresses(self) -> tuple[str, ...]:
+        """What its peers know it by, as numbers; empty where only a name or a forwarded port on loopback is known."""
+        if self.addresses or not self.address:
+            return self.addresses
+        number = _number(self.address)
+        return () if number is None or number.is_loopback else (str(number),)
 
 
 class Inventory(Spec):
@@ -216,7 +234,12 @@ class Inventory(Spec):
     def view(self, host: str) -> HostView:
         """Return what a fault may know of a host. Raises KeyError."""
         known = self.hosts[host]
-        return HostView(host, interface=known.interface or "", has_power=known.power is not None)
+        return HostView(host, known.interface or "", has_power=known.power is not None, peers=self._peers)
+
+    @cached_property
+    def _peers(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        names = (*self.hosts, *self.groups)
+        return {name: {host: self.hosts[host].peer_addresses for host in self.members(name)} for name in names}
 
 
 def load_inventory(path: FilePath) -> Inventory:
@@ -272,7 +295,11 @@ def _check_members(sheet: Sheet, at: Path, members: Any, hosts: dict[str, Any]) 
 
 
 def _is_ipv6(address: str) -> bool:
+    return isinstance(_number(address), IPv6Address)
+
+
+def _number(address: str) -> IPv4Address | IPv6Address | None:
     try:
-        return isinstance(ip_address(address), IPv6Address)
+        return ip_address(address)
     except ValueError:
-        return False
+        return None

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from chaos.contracts import Fault, PowerState
-from chaos.errors import ChaosError, InventoryError, SpecError
+from chaos.errors import ChaosError, InventoryError, Misfit, SpecError
 from chaos.spec.abort import GivenQuery
 from chaos.spec.experiment import Experiment, FaultStep
 from chaos.spec.inventory import Inventory
@@ -108,7 +108,11 @@ def _chosen(on: str | On, hosts: int) -> int:
 
 def _of_power(step: FaultStep, host: str, inventory: Inventory) -> Iterator[Complaint]:
     try:
-        lacking = inventory.hosts[host].power is None and needs_power(step.fault.bind(inventory.view(host)))
+        bound = step.fault.bind(inventory.view(host))
+        lacking = inventory.hosts[host].power is None and needs_power(bound)
+    except Misfit as error:
+        yield error.path, f"{step.fault.kind} on {host}: {error}"
+        return
     except (ChaosError, ValueError) as error:  # a fault that can't be bound to this host says why
         yield (), f"{step.fault.kind} on {host}: {error}"
         return

@@ -1,0 +1,126 @@
+"""A rule of nftables as a value: rendered as nft(8) reads it, and parsed from the JSON in which nft(8) lists it.
+
+The kernel lists a set of addresses in a shape of its own (two neighbours become one range), so addresses are compared
+as the shortest list of networks that covers them. A rule that says anything more than a `Rule` can is never equal to
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Network,
+    IPv6Network,
+    collapse_addresses,
+    ip_address,
+    ip_network,
+    summarize_address_range,
+)
+from typing import Any
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Packets that match every part that is given meet the verdict; `accept`, `drop` or `reject`.
+
+    `side` names the fields: `s` of the source and the interface it came in by, `d` of the destination and the interface
+    it leaves by. `networks` are of one family; `ports` of TCP and UDP, `source_port` of TCP alone beside `networks`.
+    """
+
+    verdict: str
+    interface: tuple[str, str] = ("", "")
+    """The keyword, `iifname` or `oifname`, and the name."""
+    address: str = ""
+    """`saddr` or `daddr`, where there are networks."""
+    networks: tuple[Network, ...] = ()
+    protocols: tuple[str, ...] = ()
+    port: str = ""
+    """`sport` or `dport`, where there are ports."""
+    ports: tuple[int, ...] = ()
+    types: tuple[str, ...] = ()
+    """`icmp` or `icmpv6`, then the types."""
+    other: str = ""
+    """What nft listed and no Rule of ours says."""
+    packets: int = field(default=0, compare=False)
+
+    @property
+    def text(self) -> str:
+        """The rule as nft(8) reads it."""
+        words = [f'{self.interface[0]} "{self.interface[1]}"'] if self.interface[0] else []
+        if self.networks:
+            family = "ip" if self.networks[0].version == 4 else "ip6"
+            words.append(f"{family} {self.address} {_set(map(show, self.networks))}")
+        if self.protocols:
+            words.append(f"meta l4proto {_set(self.protocols)}")
+        if self.ports:
+            words.append(f"th {self.port} {_set(map(str, self.ports))}")
+        if self.types:
+            words.append(f"{self.types[0]} type {_set(self.types[1:])}")
+        return " ".join([*words, "counter", self.verdict])
+
+
+def show(network: Network) -> str:
+    """Return a network as people write it: one address without its length."""
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+
+
+def shortest(networks: Iterable[Network]) -> tuple[Network, ...]:
+    """Return the fewest networks of one family that cover the same addresses, in order."""
+    return tuple(collapse_addresses(networks))
+
+
+def parse(listed: Mapping[str, Any]) -> Rule:
+    """Return a rule of `nft -j list table`."""
+    parts: dict[str, Any] = {"verdict": ""}
+    for expression in listed["expr"]:
+        ((name, value),) = expression.items()
+        if name == "counter":
+            parts["packets"] = value["packets"]
+        elif name in ("accept", "drop", "reject"):
+            parts["verdict"] = name
+        elif name == "match" and value["op"] == "==":
+            parts |= _match(value["left"], value["right"])
+        else:
+            parts["other"] = f"{parts.get('other', '')}{expression}"
+    return Rule(**parts)
+
+
+def _match(left: Any, right: Any) -> dict[str, Any]:
+    values = right["set"] if isinstance(right, dict) and "set" in right else [right]
+    key, field_name = _key(left)
+    if field_name in ("saddr", "daddr"):
+        return {"address": field_name, "networks": shortest(n for value in values for n in _networks(value))}
+    readers: dict[str, Callable[[], dict[str, Any]]] = {
+        "iifname": lambda: {"interface": (field_name, values[0])},
+        "oifname": lambda: {"interface": (field_name, values[0])},
+        "l4proto": lambda: {"protocols": tuple(sorted(values))},
+        "sport": lambda: {"port": "sport", "ports": tuple(sorted(values))},
+        "dport": lambda: {"port": "dport", "ports": tuple(sorted(values))},
+        "type": lambda: {"types": (key, *sorted(values))},
+    }
+    return readers[field_name]() if field_name in readers else {"other": f"{left} {right}"}
+
+
+def _key(left: Any) -> tuple[str, str]:
+    if "meta" in left:
+        return "meta", left["meta"]["key"]
+    if "payload" in left:
+        return left["payload"].get("protocol", ""), left["payload"].get("field", "")
+    return "", ""
+
+
+def _networks(value: Any) -> list[Network]:
+    if isinstance(value, str):
+        return [ip_network(value)]
+    if "prefix" in value:
+        return [ip_network(f"{value['prefix']['addr']}/{value['prefix']['len']}")]
+    first, last = value["range"]
+    return list(summarize_address_range(ip_address(first), ip_address(last)))  # type: ignore[type-var]
+
+
+def _set(values: Iterable[str]) -> str:
+    listed = list(values)
+    return listed[0] if len(listed) == 1 else f"{{ {', '.join(listed)} }}"
