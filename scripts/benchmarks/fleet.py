@@ -77,10 +77,10 @@ def _rate(seconds: float) -> float:
 
 
 def _ansible(hosts: SshHosts, noted: Sequence[Host]) -> Mapping[str, Callable[[], float]]:
-    return {
-        name: lambda module=module: _rate(over_ansible(noted, hosts.enter_command, module, "free", _FORKS))
-        for name, module in ((RAW, "raw"), (SHELL, "shell"))
-    }
+    def by(module: str) -> Callable[[], float]:
+        return lambda: _rate(over_ansible(noted, hosts.enter_command, module, "free", _FORKS))
+
+    return {RAW: by("raw"), SHELL: by("shell")}
 
 
 def _ratio(target: Target, measured: Measured, slow: str, fast: str) -> Figure:
