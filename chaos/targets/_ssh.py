@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import paramiko
@@ -33,6 +34,7 @@ _KEEPALIVE = 5  # s: a dead peer is noticed while nothing is asked of it
 _SESSIONS = 5
 _POLL = 0.1  # s: how long one stream may be waited for while the other may fill
 _MAX_JUMPS = 8
+_PARSING = threading.Lock()  # while one connection parses known_hosts, the others wait for what it finds
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
@@ -231,12 +233,29 @@ def _watchdog(sock: socket.socket | paramiko.Channel, deadline: Deadline) -> Ite
 
 def _trust(client: paramiko.SSHClient, to: SshAddress) -> None:
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    name = to.address if (to.port or 22) == 22 else f"[{to.address}]:{to.port}"
+    for kind, key in (_known_hosts(to).lookup(name) or {}).items():
+        client.get_host_keys().add(name, kind, key)
+
+
+def _known_hosts(to: SshAddress) -> paramiko.HostKeys:
+    """Return the keys of all hosts that are known. Raises OSError where the file that was named can't be read."""
     if to.known_hosts:
-        client.load_host_keys(str(Path(to.known_hosts).expanduser()))
-        return
-    client.load_system_host_keys()
-    if Path("/etc/ssh/ssh_known_hosts").is_file():
-        client.load_system_host_keys("/etc/ssh/ssh_known_hosts")
+        files = [Path(to.known_hosts).expanduser()]
+    else:
+        files = [f for f in (Path("~/.ssh/known_hosts").expanduser(), Path("/etc/ssh/ssh_known_hosts")) if f.is_file()]
+    stamps = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    with _PARSING:
+        return _parsed(stamps)
+
+
+@lru_cache(maxsize=4)
+def _parsed(stamps: tuple[tuple[str, int, int], ...]) -> paramiko.HostKeys:
+    """Parse known_hosts files as they are now, once for all connections: paramiko takes the square of their length."""
+    keys = paramiko.HostKeys()
+    for path, _, _ in stamps:
+        keys.load(path)
+    return keys
 
 
 def _explained(error: BaseException, to: SshAddress) -> str:

@@ -9,7 +9,8 @@
     load        one open-loop load of `probes`, and what its samples say
     search      the highest rate that is sustained
     rounds      A B C, A B C, ...: ratios within a round, their median and spread
-    rate transport steadiness streams memory    one benchmark each
+    commands, fleet_clients    what a fleet sends to its hosts, noted, and sent by other clients
+    rate transport steadiness streams memory fleet    one benchmark each
     page        the results as Markdown
 
 Everything is measured on one core, with the server on another. Machines are noisy and differ: what counts is the ratio

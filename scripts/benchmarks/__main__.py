@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from scripts.benchmarks import machine, memory, rate, steadiness, streams, transport
+from scripts.benchmarks import fleet, machine, memory, rate, steadiness, streams, transport
 from scripts.benchmarks.page import page
 from scripts.benchmarks.processes import ROOT, BenchError, end_when_told
 from scripts.benchmarks.result import Bench, Result
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Result]] = {
     "steadiness": steadiness.measure,
     "streams": streams.measure,
     "memory": memory.measure,
+    "fleet": fleet.measure,
 }
 _PAGE = ROOT / "docs" / "bench.md"
 
