@@ -228,7 +228,7 @@ qdiscs {device}; [ "$json" != absent ] || {{ echo absent; exit 0; }}
 rest=$json index=$(ip -o link show dev {device}) || exit 1
 index=${{index%%:*}} ifb=0 speed=-1
 {HAS_IFB} && ifb=1
-! [ -r /sys/class/net/{device}/speed ] || read -r speed 2>/dev/null </sys/class/net/{device}/speed
+{{ read -r seen </sys/class/net/{device}/speed && speed=$seen; }} 2>/dev/null  # it may be there and not be read
 printf '%s\n--json\n%s\n--ours\n' "$speed $index $ifb" "$json"
 qdiscs "$(printf 'gameday%x' "$index")"
 printf '%s\n--filters\n' "$json"
