@@ -92,16 +92,15 @@ def _of_step(step: FaultStep, inventory: Inventory) -> Iterator[Complaint]:
     hosts = candidates(step.on, inventory)
     if isinstance(step.on, On) and (asked := step.on.pick.out_of(len(hosts))) > len(hosts):
         yield ("on", "pick"), f"asks for {asked} hosts; the group {step.on.group} has {len(hosts)}"
-    for host in hosts:
-        yield from _of_power(step, host, inventory)
+    yield from dict.fromkeys(complaint for host in hosts for complaint in _of_host(step, host, inventory))
 
 
-def _of_power(step: FaultStep, host: str, inventory: Inventory) -> Iterator[Complaint]:
+def _of_host(step: FaultStep, host: str, inventory: Inventory) -> Iterator[Complaint]:
     try:
         bound = step.fault.bind(inventory.view(host))
         lacking = inventory.hosts[host].power is None and needs_power(bound)
     except Misfit as error:
-        yield error.path, f"{step.fault.kind} on {host}: {error}"
+        yield error.path, str(error)
         return
     except (ChaosError, ValueError) as error:  # a fault that can't be bound to this host says why
         yield (), f"{step.fault.kind} on {host}: {error}"
