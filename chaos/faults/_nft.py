@@ -68,8 +68,10 @@ def show(network: Network) -> str:
 
 
 def shortest(networks: Iterable[Network]) -> tuple[Network, ...]:
-    """Return the fewest networks of one family that cover the same addresses, in order."""
-    return tuple(collapse_addresses(networks))
+    """Return the fewest networks that cover the same addresses: those of IPv4 in order, then those of IPv6."""
+    given = list(networks)
+    v4 = collapse_addresses(network for network in given if isinstance(network, IPv4Network))
+    return (*v4, *collapse_addresses(network for network in given if isinstance(network, IPv6Network)))
 
 
 def parse(listed: Mapping[str, Any]) -> Rule:
@@ -97,11 +99,17 @@ def _match(left: Any, right: Any) -> dict[str, Any]:
         "iifname": lambda: {"interface": (field_name, values[0])},
         "oifname": lambda: {"interface": (field_name, values[0])},
         "l4proto": lambda: {"protocols": tuple(sorted(values))},
-        "sport": lambda: {"port": "sport", "ports": tuple(sorted(values))},
-        "dport": lambda: {"port": "dport", "ports": tuple(sorted(values))},
+        "sport": lambda: _ports(key, "sport", values),
+        "dport": lambda: _ports(key, "dport", values),
         "type": lambda: {"types": (key, *sorted(values))},
     }
     return readers[field_name]() if field_name in readers else {"other": f"{left} {right}"}
+
+
+def _ports(protocol: str, field_name: str, values: list[int]) -> dict[str, Any]:
+    """Return ports; of one protocol alone (`tcp sport 22`) they stand for the match of the protocol too."""
+    alone = {} if protocol == "th" else {"protocols": (protocol,)}
+    return {"port": field_name, "ports": tuple(sorted(values)), **alone}
 
 
 def _key(left: Any) -> tuple[str, str]:
@@ -118,7 +126,7 @@ def _networks(value: Any) -> list[Network]:
     if "prefix" in value:
         return [ip_network(f"{value['prefix']['addr']}/{value['prefix']['len']}")]
     first, last = value["range"]
-    return list(summarize_address_range(ip_address(first), ip_address(last)))  # type: ignore[type-var]
+    return list(summarize_address_range(ip_address(first), ip_address(last)))
 
 
 def _set(values: Iterable[str]) -> str:

@@ -7,10 +7,10 @@ others; a packet that it drops is gone. So no other table, and nothing of iptabl
 Accepted first of all: the controller's own flow, both ways; neighbour discovery, which is to IPv6 what ARP is to IPv4
 and which that flow needs; and the loopback interface, unless a peer is a loopback address.
 
-What a program on the host sees of `drop`: a TCP connection falls silent; sending a datagram towards a peer fails at once
-with EPERM, as with any local filter, where a cut further away would say nothing. Of `reject`, on the side that is
-refused: a new TCP connection and a datagram meet "connection refused" (ICMP port unreachable); an established
-connection falls silent.
+What a program on the host sees of `drop`: a TCP connection falls silent; sending a datagram to a peer fails at once
+with EPERM, as with any local filter, where a cut further away would say nothing. What `reject` adds: whoever opens a
+TCP connection or sends to the host meets "connection refused" (ICMP port unreachable; over IPv6 a connection may see
+it only at its first retransmission); an established connection falls silent all the same.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ Peer = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True), Af
 
 @dataclass(frozen=True)
 class Seen:
-    """The chains of our table (None where there is no such table), other tables with our mark, the controller's flows."""
+    """The chains of our table (None where there is none), other tables with our mark, the controller's flows."""
 
     chains: Chains | None
     others: tuple[str, ...]

@@ -85,9 +85,11 @@ class Fuse:
         folder = quote(self.folder)
         unit = _UNIT.format(unit=unit_of(self.name), what=quote(f"undoes {self.name}"), folder=folder)
         started = f"if ! {{ {_HAS_SYSTEMD} && {unit} >unit 2>&1; }}; then rm -f unit; {_PAIR}\nfi"
+        # a run that has the lock already must not arm anything after `gameday panic` has said that all is off
+        refused = f"if [ -e {quote(self.home)}/panic ]; then echo 'locked out by panic'; exit; fi"
         seen = f"for i in {_TENTHS}; do [ ! -e state ] || break; {_TENTH}; done; cat state"
         script = "\n".join(
-            [f"umask 077 && mkdir -p {folder} && cd {folder} || exit 1", *writes, deadlines, f"{started}\n{seen}"]
+            [refused, f"umask 077 && mkdir -p {folder} && cd {folder} || exit 1", *writes, deadlines, f"{started}\n{seen}"]
         )
         said = self.target.run(script).stdout.strip()
         if said != "armed":

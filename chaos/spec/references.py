@@ -98,20 +98,19 @@ def _of_step(step: FaultStep, inventory: Inventory) -> Iterator[Complaint]:
         yield ("on", "pick"), f"asks for {asked} hosts; the group {step.on.group} has {len(hosts)}"
     if step.min_hosts and step.min_hosts > (most := _chosen(step.on, len(hosts))):
         yield ("min_hosts",), f"asks for {step.min_hosts} hosts; the fault acts on {most}"
-    for host in hosts:
-        yield from _of_power(step, host, inventory)
+    yield from dict.fromkeys(complaint for host in hosts for complaint in _of_host(step, host, inventory))
 
 
 def _chosen(on: str | On, hosts: int) -> int:
     return on.pick.out_of(hosts) if isinstance(on, On) and on.group else hosts
 
 
-def _of_power(step: FaultStep, host: str, inventory: Inventory) -> Iterator[Complaint]:
+def _of_host(step: FaultStep, host: str, inventory: Inventory) -> Iterator[Complaint]:
     try:
         bound = step.fault.bind(inventory.view(host))
         lacking = inventory.hosts[host].power is None and needs_power(bound)
     except Misfit as error:
-        yield error.path, f"{step.fault.kind} on {host}: {error}"
+        yield error.path, str(error)
         return
     except (ChaosError, ValueError) as error:  # a fault that can't be bound to this host says why
         yield (), f"{step.fault.kind} on {host}: {error}"

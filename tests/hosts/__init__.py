@@ -73,6 +73,7 @@ class SshHosts:
         self.controller_pid = 0
         self._parents: list[subprocess.Popen[str]] = []
         self._first: dict[str, int] = {}
+        self._host_options: tuple[Path, ...] = ()
 
     @property
     def enter_command(self) -> list[str]:
@@ -130,6 +131,21 @@ class SshHosts:
         self.inside(name, f"{files.SSHD} -f {self.folder}/sshd_config")
         self._wait_listening(name)
 
+    def reboot(self, name: str) -> None:
+        """End a host's every process and start it anew, with the addresses it had; /run is empty then."""
+        number, options = self._number(name), self._host_options
+        old = self._parents[number]  # the controller's namespace is the first
+        old.kill()
+        with old:
+            old.wait()
+        _until(lambda: not Path(f"/proc/{self._first[name]}").exists(), f"{name} does not end")
+        host = self._child(*_ISOLATE, "sh", _HOST_SCRIPT, name, *options)
+        self._parents[number] = self._parents.pop()
+        self._first[name] = int(_line(host))
+        self._ip(self._link(name))
+        _say(host, f"{files.address(number)}/16 {files.address6(number)}/64")
+        self._wait_listening(name)
+
     def close(self) -> None:
         """End every host and the controller's namespace."""
         for parent in self._parents:
@@ -144,8 +160,8 @@ class SshHosts:
         (self.folder / "known_hosts").write_text(files.known_hosts(self.folder, len(self.names)))
         self.inventory_path.write_text(yaml.safe_dump(files.inventory(self.folder, self.names), sort_keys=False))
         controller = self._child("unshare", "--net", "sh", "-c", "ip link set lo up; echo up; read -r _")
-        files_for_all = [self.folder / "sshd_config", etc]
-        hosts = [self._child(*_ISOLATE, "sh", _HOST_SCRIPT, name, *files_for_all) for name in self.names]
+        self._host_options = (self.folder / "sshd_config", etc)
+        hosts = [self._child(*_ISOLATE, "sh", _HOST_SCRIPT, name, *self._host_options) for name in self.names]
         assert _line(controller) == "up"
         self.controller_pid = controller.pid
         self._first = {name: int(_line(host)) for name, host in zip(self.names, hosts, strict=True)}
@@ -161,10 +177,13 @@ class SshHosts:
         yield f"addr add {CONTROLLER}/16 dev data"
         yield f"addr add {CONTROLLER6}/64 dev data nodad"
         yield "link set data up"
-        for name, process in self._first.items():
-            port = self._port(name)
-            yield f"link add name {port} master data type veth peer name eth0 netns {process}"
-            yield f"link set {port} up"
+        for name in self.names:
+            yield from self._link(name)
+
+    def _link(self, name: str) -> Iterator[str]:
+        port = self._port(name)
+        yield f"link add name {port} master data type veth peer name eth0 netns {self._first[name]}"
+        yield f"link set {port} up"
 
     def _child(self, *command: str | Path) -> subprocess.Popen[str]:
         owner = os.getpid()

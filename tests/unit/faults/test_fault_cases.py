@@ -1,7 +1,7 @@
 """Every case in tests/cases/faults: what hosts really printed, and what each fault makes of it.
 
 The netem cases were recorded on Linux 6.1 with iproute2 6.1, where `apply` and `revert` were run as they stand here;
-the process cases in a PID namespace.
+the process cases in a PID namespace; the partition cases with nftables 1.0.6 in a network namespace.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ ASK = """
 import errno, socket, sys
 kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, getattr(socket, "SOCK_" + kind))
-s.settimeout(0.4)
+s.settimeout(float(sys.argv[4]))
 try:
     s.connect((host, port))
     if kind == "DGRAM":
@@ -66,9 +66,17 @@ except OSError as error:
 """
 FOREIGN = """
 table inet theirs {
-    chain c { type filter hook output priority 0; policy accept; tcp dport 1 counter packets 7 bytes 70 drop; }
+    chain c {
+        type filter hook output priority 0; policy accept;
+        tcp dport 1 counter packets 7 bytes 70 drop
+    }
 }
-table ip nat { chain p { type nat hook postrouting priority 100; counter packets 3 bytes 9 masquerade; } }
+table ip nat {
+    chain p {
+        type nat hook postrouting priority 100
+        counter packets 3 bytes 9 masquerade
+    }
+}
 """
 HERE4, PEER4, HERE6, PEER6 = "10.9.0.1", "10.9.0.2", "fd09::1", "fd09::2"
 
@@ -98,9 +106,9 @@ class Pair:
         assert server.stdout is not None
         server.stdout.readline()
 
-    def ask(self, of: LocalTarget, kind: str, host: str, port: int = 8000) -> str:
+    def ask(self, of: LocalTarget, kind: str, host: str, port: int = 8000, patience: float = 0.4) -> str:
         """What becomes of a request, seen by `of`."""
-        return of.run(f"{sys.executable} -c '{ASK}' {kind} {host} {port}").stdout.strip()
+        return of.run(f"{sys.executable} -c '{ASK}' {kind} {host} {port} {patience}").stdout.strip()
 
     def ping(self, of: LocalTarget, host: str) -> bool:
         return of.run(f"ping -c 1 -W 0.4 {host}", check=False).status == 0
@@ -190,7 +198,7 @@ def test_a_reject_is_told_at_once(pair: Pair) -> None:
     refused = errno.errorcode[errno.ECONNREFUSED]
     for of, hosts in ((pair.host, (PEER4, PEER6)), (pair.peer, (HERE4, HERE6))):
         for host in hosts:
-            assert pair.ask(of, "STREAM", host) == refused
+            assert pair.ask(of, "STREAM", host, patience=5) == refused
     for host in (HERE4, HERE6):
         assert pair.ask(pair.peer, "DGRAM", host) == refused
     assert fault.dose(before, now(pair, fault)).confirmed

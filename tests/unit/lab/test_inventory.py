@@ -43,8 +43,9 @@ def test_a_netns_inventory_names_each_host_by_its_first_process() -> None:
     pids = {"gateway": 100, "worker-1": 101, "worker-2": 102}
     read = yaml.safe_load(to_yaml(netns_inventory(LAYOUT, pids, 23180)))
     assert read["defaults"] == {"connection": "netns", "interface": "eth0"}
-    assert read["hosts"]["gateway"] == {"pid": 100, "endpoint": "127.0.0.1:23180"}
-    assert read["hosts"]["worker-1"] == {"pid": 101, "endpoint": "10.77.0.11:8000"}
+    gateway, worker = ["10.77.0.1", "fd77::1"], ["10.77.0.11", "fd77::11"]
+    assert read["hosts"]["gateway"] == {"pid": 100, "endpoint": "127.0.0.1:23180", "addresses": gateway}
+    assert read["hosts"]["worker-1"] == {"pid": 101, "endpoint": "10.77.0.11:8000", "addresses": worker}
 
 
 def test_known_hosts_names_host_and_port() -> None:
