@@ -14,7 +14,7 @@ wait
 for fuse in fuses/*; do
     [ -d "$fuse" ] || continue
     said=left
-    for i in 1 2 3 4 5; do
+    for _ in 1 2 3 4 5; do
         if (cd "$fuse" && sh ./clean) </dev/null >/dev/null 2>&1; then said=clean; break; fi
         sleep 0.1 2>/dev/null || sleep 1
     done

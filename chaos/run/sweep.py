@@ -51,7 +51,7 @@ done | sort -ru
 
 # what our device still holds is given two seconds to leave it
 _END_IFB = r"""
-for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     case $(tc -s qdisc show dev "$item") in *' backlog 0b 0p '*) break ;; esac
     sleep 0.1 || { sleep 1; break; }
 done
@@ -79,7 +79,7 @@ find /sys/fs/cgroup -type d -name 'gameday*' ! -name '*.service' ! -name '*.scop
 _END_CGROUP = r"""
 if [ -e "$item/cgroup.kill" ]; then echo 1 >"$item/cgroup.kill"
 else find "$item" -name cgroup.procs -exec cat {} + | while read -r pid; do kill -9 "$pid"; done; fi
-for i in 1 2 3 4 5; do
+for _ in 1 2 3 4 5; do
     find "$item" -depth -type d -exec rmdir {} \; ; [ -e "$item" ] || break; sleep 0.1 || sleep 1
 done
 """
