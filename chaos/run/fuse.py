@@ -89,7 +89,13 @@ class Fuse:
         refused = f"if [ -e {quote(self.home)}/panic ]; then echo 'locked out by panic'; exit; fi"
         seen = f"for i in {_TENTHS}; do [ ! -e state ] || break; {_TENTH}; done; cat state"
         script = "\n".join(
-            [refused, f"umask 077 && mkdir -p {folder} && cd {folder} || exit 1", *writes, deadlines, f"{started}\n{seen}"]
+            [
+                refused,
+                f"umask 077 && mkdir -p {folder} && cd {folder} || exit 1",
+                *writes,
+                deadlines,
+                f"{started}\n{seen}",
+            ]
         )
         said = self.target.run(script).stdout.strip()
         if said != "armed":

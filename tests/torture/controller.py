@@ -36,7 +36,14 @@ def main(spec: dict[str, object]) -> int:
     beat.start()
     lock = HostLock(target, this_process(), "torture", lease)
     injection = Injection(
-        f"{folder.name}.{fault.kind}", fault, Site(target, target, HOME, beat), events, ledger, SystemClock(), lease, hold
+        f"{folder.name}.{fault.kind}",
+        fault,
+        Site(target, target, HOME, beat),
+        events,
+        ledger,
+        SystemClock(),
+        lease,
+        hold,
     )
     with ledger.alive():
         try:

@@ -114,9 +114,7 @@ def _controller(
     return subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-def _disturb(
-    hosts: SshHosts, name: str, what: str, controller: subprocess.Popen[str], dice: random.Random
-) -> float:
+def _disturb(hosts: SshHosts, name: str, what: str, controller: subprocess.Popen[str], dice: random.Random) -> float:
     """Do it, and mend what can be mended; return when it was over."""
     away = dice.uniform(0.2, 2 * LEASE)
     match what:
@@ -143,7 +141,7 @@ def _left(here: LocalTarget) -> list[str]:
     """Return what of a fault can be read on the host: marks, a stopped decoy, a fuse that has not let go."""
     try:
         found = [f"{swept.name} {swept.item}" for swept in sweep(here, MARKS, remove=False)]
-        stopped = here.run(f"grep -l '^State:.T' /proc/[0-9]*/status 2>/dev/null; true").stdout.split()
+        stopped = here.run("grep -l '^State:.T' /proc/[0-9]*/status 2>/dev/null; true").stdout.split()
         states = here.run("cat /run/gameday/fuses/*/state 2>/dev/null; true").stdout.splitlines()
     except TargetError as error:
         return [f"can't be read: {error}"]
@@ -184,5 +182,7 @@ def _heal(hosts: SshHosts, name: str, folder: Path) -> list[str]:
 
 def _tidy(hosts: SshHosts, name: str) -> None:
     """Take away what this trial put there itself."""
-    decoy = f"for p in /proc/[0-9]*; do grep -qs '^{_DECOY.split()[0]}.98765' $p/cmdline && kill -KILL ${{p#/proc/}}; done"
+    decoy = (
+        f"for p in /proc/[0-9]*; do grep -qs '^{_DECOY.split()[0]}.98765' $p/cmdline && kill -KILL ${{p#/proc/}}; done"
+    )
     hosts.inside(name, f"nft delete table inet somebody; tc qdisc del dev eth0 root; {decoy}; true")
