@@ -12,7 +12,7 @@ _SECTIONS = {
     "qdisc": "tc qdisc show | sed 's/ direct_packets_stat [0-9]*//'",  # htb prints a counter as an option
     "filter": 'for d in /sys/class/net/*; do tc filter show dev "${d##*/}"; done',
     "link": "ip -o link show | sed 's/^[0-9]*: //'",
-    "address": "ip -o address show | sed -e 's/^[0-9]*: //' -e 's/valid_lft.*//'",
+    "address": "ip -o address show | sed -e 's/^[0-9]*: //' -e 's/valid_lft.*//' -e 's/ tentative//'",
     "route": "ip route show; ip -6 route show | sed 's/expires [0-9]*sec//'",
     "nft": "nft -s list ruleset",
     "stopped": "grep -l '^State:.T' /proc/[0-9]*/status",

@@ -88,15 +88,8 @@ class Fuse:
         # a run that has the lock already must not arm anything after `gameday panic` has said that all is off
         refused = f"if [ -e {quote(self.home)}/panic ]; then echo 'locked out by panic'; exit; fi"
         seen = f"for i in {_TENTHS}; do [ ! -e state ] || break; {_TENTH}; done; cat state"
-        script = "\n".join(
-            [
-                refused,
-                f"umask 077 && mkdir -p {folder} && cd {folder} || exit 1",
-                *writes,
-                deadlines,
-                f"{started}\n{seen}",
-            ]
-        )
+        into = f"umask 077 && mkdir -p {folder} && cd {folder} || exit 1"
+        script = "\n".join([refused, into, *writes, deadlines, started, seen])
         said = self.target.run(script).stdout.strip()
         if said != "armed":
             raise FuseNotArmed(f"{self.target.name}: the fuse {self.name} says {said!r} where 'armed' was expected")

@@ -68,12 +68,12 @@ done
 """
 
 # a process `0` is of another namespace, and its cgroup another host's; what systemd made is a unit; the fuses' own
-# holds fuses that are alive, maybe of another host that this kernel runs, and the last one out removes it
+# impairs nothing, may hold fuses of another host that this kernel runs, and the last one out removes it
 _CGROUPS = r"""
 find /sys/fs/cgroup -type d -name 'gameday*' ! -name '*.service' ! -name '*.scope' ! -name '*.slice' -prune |
     while IFS= read -r group; do
-        case $group in */gameday-fuse) foreign=. ;; *) foreign='^0$' ;; esac
-        find "$group" -name cgroup.procs -exec cat {} + | grep -q "$foreign" || echo "$group"
+        case $group in */gameday-fuse) continue ;; esac
+        find "$group" -name cgroup.procs -exec cat {} + | grep -qx 0 || echo "$group"
     done
 """
 _END_CGROUP = r"""

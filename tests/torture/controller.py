@@ -1,7 +1,7 @@
 """The controller of one trial: `python -m tests.torture.controller SPEC` locks a host, lives one injection, lets go.
 
-SPEC is JSON: inventory, host, kind, parameters, folder (of the recording), lease and hold in s. It does what a run does,
-with the run's own parts, and no load beside; so that it can be killed at any instant of it. Exit 0: read clean; 5: STUCK.
+SPEC is JSON: inventory, host, kind, parameters, folder (of the recording), lease and hold in s. It does what a run
+does, with the run's own parts, and no load beside. Exit 0: read clean; 5: STUCK.
 """
 
 from __future__ import annotations

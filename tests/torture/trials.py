@@ -1,7 +1,7 @@
 """One trial: a fault is lived on a host by a real controller, something dies at a random instant, and it must let go.
 
-Everything about a trial follows from its seed: the kind of fault and its parameters, what is disturbed, and when. Before
-it somebody else's objects are put on the host; afterwards they must be there to the letter.
+Everything about a trial follows from its seed: the kind of fault and its parameters, what is disturbed, and when.
+Before it somebody else's objects are put on the host; afterwards they must be there to the letter.
 
     disturbed     what happens                                               clean within
     controller    SIGKILL                                                    lease + 2 s
@@ -81,7 +81,7 @@ def run_trial(hosts: SshHosts, name: str, seed: int, folder: Path) -> Outcome:
     cleared = time.monotonic() - ended
     if disturbed != "controller":
         wrong += _status(controller, rebooted)
-    wrong += _heal(hosts, name, folder)
+    wrong += _heal(hosts, folder)
     if not rebooted:
         wrong += [f"drift: {line}" for line in drift(before, fingerprint(here))]
     _tidy(hosts, name)
@@ -168,7 +168,7 @@ def _status(controller: subprocess.Popen[str], rebooted: bool) -> list[str]:
     return [] if controller.returncode in allowed else [f"the controller ended with {controller.returncode}: {said}"]
 
 
-def _heal(hosts: SshHosts, name: str, folder: Path) -> list[str]:
+def _heal(hosts: SshHosts, folder: Path) -> list[str]:
     wrong = []
     for more in ([], ["--check"]):
         options = ["-i", str(folder / "inventory.yaml"), "--out", str(folder / "runs"), *more]
@@ -182,7 +182,5 @@ def _heal(hosts: SshHosts, name: str, folder: Path) -> list[str]:
 
 def _tidy(hosts: SshHosts, name: str) -> None:
     """Take away what this trial put there itself."""
-    decoy = (
-        f"for p in /proc/[0-9]*; do grep -qs '^{_DECOY.split()[0]}.98765' $p/cmdline && kill -KILL ${{p#/proc/}}; done"
-    )
+    decoy = "for p in /proc/[0-9]*; do ! grep -qs '^sleep.98765' $p/cmdline || kill -KILL ${p#/proc/}; done"
     hosts.inside(name, f"nft delete table inet somebody; tc qdisc del dev eth0 root; {decoy}; true")

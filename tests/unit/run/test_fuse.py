@@ -258,7 +258,6 @@ def test_it_is_out_of_reach_of_the_oom_killer_and_has_a_cgroup_of_its_own(host: 
         assert (process / "oom_score_adj").read_text() == ("-1000\n" if may else "0\n")
         assert (process / "cgroup").read_text().count(":/gameday-fuse") == len(groups)
     fuse.disarm()
-    wait_until(lambda: not any(Path(root, "gameday-fuse").exists() for root in groups))
 
 
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory")
