@@ -182,7 +182,10 @@ class SshHosts:
 
     def _link(self, name: str) -> Iterator[str]:
         port = self._port(name)
-        yield f"link add name {port} master data type veth peer name eth0 netns {self._first[name]}"
+        # an address of its own, the same after a reboot: neighbours remember it
+        hardware = f"02:67:64:00:{self._number(name) >> 8:02x}:{self._number(name) & 255:02x}"
+        end = f"name eth0 address {hardware} netns {self._first[name]}"
+        yield f"link add name {port} master data type veth peer {end}"
         yield f"link set {port} up"
 
     def _child(self, *command: str | Path) -> subprocess.Popen[str]:
