@@ -118,11 +118,25 @@ Action = Shell | PlantQdisc | UprootQdisc | SwitchPower
 
 
 @dataclass(frozen=True, slots=True)
+class Staged:
+    """An action in two parts, for a moment that is waited for, so that little is left to do at the moment itself.
+
+    `ahead` is sh without any effect of its own; `program`, started ahead as well, acts once it reads `line`.
+    """
+
+    ahead: str
+    program: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
     """An action as sh: what to run, and the condition that is true once it had its effect."""
 
     do: str
     until: str
+    staged: Staged | None = None
+    """The same as `do`, where it can be had in parts."""
 
 
 # --- the two parties --------------------------------------------------------------------------------------------------

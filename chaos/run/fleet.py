@@ -86,7 +86,11 @@ class Fleet:
         """
         if self.together:
             clocks = {i.id: c for i, c in zip(*self._each(self._clock_of), strict=True)}
-            applied = self._each(lambda i: i.apply(Moment(when, clocks[i.id])), at_once=len(self.active))[1]
+            # nobody is read before all have acted: hosts may share a machine, or a way to it
+            acted = self._each(lambda i: i.act(Moment(when, clocks[i.id])), at_once=len(self.active))
+            times = {i.id: t for i, t in zip(*acted, strict=True)}
+            seen = self._each(lambda i: i.see(when, times[i.id]))[0]
+            applied = [times[i.id] for i in seen]
         else:
             applied = self._each(Injection.apply)[1]
         self._note_spread(sorted(applied))

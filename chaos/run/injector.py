@@ -85,13 +85,28 @@ class Injection:
             "fault.armed", fault=self.id, kind=self.fault.kind, host=self.host, lease_s=self.lease, ttl_s=self._ttl
         )
 
-    def apply(self, moment: Moment | None = None) -> int:
-        """Bring the fault about, now or at a moment of the host's own clock, and see it; return when it was there (ns).
+    def apply(self) -> int:
+        """Bring the fault about, and see it; return when it was there (ns).
 
         Raises NotApplied or TargetError; the caller reverts on any exception.
         """
-        began = self.clock.now() if moment is None else moment.when
-        applied = self._perform(moment)
+        began = self.clock.now()
+        applied = self.act()
+        self.see(began, applied)
+        return applied
+
+    def act(self, moment: Moment | None = None) -> int:
+        """Do it, now or at a moment of the host's own clock; return when the host had done it (ns)."""
+        self.touched = True
+        actions = self.fault.apply(self.before)
+        if moment is not None and self.fuse is not None:
+            return stage(self.site.host, actions, self.fuse, moment, self.clock)
+        for action in actions:
+            self.site.host.perform(action)
+        return self.clock.now()
+
+    def see(self, began: int, applied: int) -> None:
+        """See it applied, and note when it was begun and done (ns). Raises NotApplied or TargetError."""
         self._see_it_applied()
         self.applied = True
         self.events.write(
@@ -106,7 +121,6 @@ class Injection:
             shade=self.fault.shade,
             release=self.fault.release,
         )
-        return applied
 
     def measure_dose(self) -> Dose:
         """Read what arrived, at the end of the hold, and note it."""
@@ -160,16 +174,6 @@ class Injection:
     @property
     def _held(self) -> str:
         return f"the fuse {self.id}"
-
-    def _perform(self, moment: Moment | None) -> int:
-        """Do it, and return when the host acknowledged it, or when it says that it did it."""
-        self.touched = True
-        actions = self.fault.apply(self.before)
-        if moment is not None and self.fuse is not None:
-            return stage(self.site.host, actions, self.fuse, moment, self.clock)
-        for action in actions:
-            self.site.host.perform(action)
-        return self.clock.now()
 
     def _see_it_applied(self) -> None:
         reading, end = self.fault.reading(), self._in(_CONFIRM_WITHIN)

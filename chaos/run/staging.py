@@ -2,7 +2,7 @@
 
 A command that is sent "now" to two hundred hosts arrives over some tenths of a second. So each host is given the whole
 command ahead of time; it does what is harmless, sleeps until the moment, looks once more that its fuse is armed, and
-acts. The host's clock is /proc/uptime, which no change of the wall clock moves. How it stands to ours is told by asking
+acts. An action that can be had in parts (`contracts.Staged`) leaves one line to be read for the moment itself. The host's clock is /proc/uptime, which no change of the wall clock moves. How it stands to ours is told by asking
 it a few times: it was read at some point between sending the question and having the answer, and it counts in
 hundredths, so each answer bounds the offset on both sides, and the answers together bound it best.
 """
@@ -21,6 +21,20 @@ from chaos.run.fuse import NOW, Fuse
 _CENTISECOND = NS // 100
 _ASKED = 3  # times
 _SLACK = 15.0  # s beyond the moment, for what is done at it
+_PUT_OFF = 50  # hundredths of a second
+
+# No wait at all for a moment that has passed. The last stretch is measured anew, for much may have gone on while the
+# first began. A sleep without fractions naps a second.
+_WAIT = """\
+nap() {{
+    hundredths=$(($1 % 100)); [ "$hundredths" -ge 10 ] || hundredths=0$hundredths
+    [ "$1" -le 0 ] || sleep "$(($1 / 100)).$hundredths" 2>/dev/null || sleep 1
+}}
+left() {{ {now}; left=$(({when} - now)); }}
+at() {{
+    left; nap $((left - 50)); left; nap "$left"
+    read -r state <{state} && [ "$state" = armed ] || {{ echo 'its fuse is not armed' >&2; return 1; }}
+}}"""
 
 
 @dataclass(frozen=True)
@@ -69,20 +83,22 @@ def stage(target: Target, actions: Sequence[Action], fuse: Fuse, moment: Moment,
             target.perform(action)
         return clock.now()
     patience = max(0, moment.when - clock.now()) / NS + _SLACK
-    said = target.run(_script(target, actions, fuse, moment), timeout=patience).stdout.split()
+    done = target.run(_script(target, actions, fuse, moment), timeout=patience)
+    said = done.stdout.split()
     if not said or not said[-1].isdigit():
-        raise TargetError(f"{target.name}: it did not say when it acted: {said!r}")
+        raise TargetError(f"{target.name}: it did not say when it acted: {done.stderr.strip() or done.stdout!r}")
     return moment.clock.ours(int(said[-1]))
 
 
 def _script(target: Target, actions: Sequence[Action], fuse: Fuse, moment: Moment) -> str:
-    # no wait at all for a moment that has passed; a sleep without fractions naps a second
-    wait = (
-        f"at() {{ {NOW}; left=$(({moment.clock.uptime(moment.when)} - now)); hundredths=$((left % 100));"
-        ' [ "$hundredths" -ge 10 ] || hundredths=0$hundredths;'
-        ' [ "$left" -le 0 ] || sleep "$((left / 100)).$hundredths" 2>/dev/null || sleep 1;'
-        f' read -r state <{quote(fuse.folder)}/state && [ "$state" = armed ]; }}'
-    )
     rendered = [target.render(action) for action in actions]
-    acts = [f"(\n{action.do}\n) >&2 || exit" for action in rendered]
-    return "\n".join([wait, "at || { echo 'its fuse is not armed' >&2; exit 97; }", *acts, f"{NOW}; echo $now"])
+    staged = rendered[0].staged if len(rendered) == 1 else None
+    wait = _WAIT.format(now=NOW, when=moment.clock.uptime(moment.when), state=quote(f"{fuse.folder}/state"))
+    if staged is None:
+        acts = [f"(\n{action.do}\n) >&2 || exit" for action in rendered]
+        return "\n".join([wait, "at || exit 97", *acts, f"{NOW}; echo $now"])
+    # What would follow the act (the program's end, this shell's, an answer) is put off: hosts may share a machine.
+    act = (
+        f"nap $((left + {_PUT_OFF})) 3>&- & at || exit\nprintf '%s\\n' {quote(staged.line)}; {NOW}; echo $now >&3; wait"
+    )
+    return f"(\n{staged.ahead}\n) >&2 || exit\n{wait}\nexec 3>&1\n{{ left\n{act}; }} | {staged.program} >&2"

@@ -27,7 +27,7 @@ from ipaddress import IPv4Address
 from shlex import quote
 from typing import Any
 
-from chaos.contracts import PlantQdisc, Rendered, UprootQdisc
+from chaos.contracts import PlantQdisc, Rendered, Staged, UprootQdisc
 from chaos.kernel import NO_HANDLE, ROOT, AtRoot, Beside, Flow, Link, Option, Qdisc
 
 SCAFFOLD = "c4a5:"
@@ -75,9 +75,11 @@ def _plant_beside(action: PlantQdisc, place: Beside) -> Rendered:
     objects += [f"qdisc add dev {device} clsact"] if place.adds_clsact else []
     egress = f"filter add dev {device} egress pref"
     objects += [f"{egress} {PREFERENCES[_protocol(flow)]} {_match(flow)} flowid :1" for flow in action.exempt]
-    objects += [f"{egress} {REDIRECT} protocol all u32 match u32 0 0 action mirred egress redirect dev {ours}"]
-    do = f"{LOAD_IFB}\n{_batch('ip', links, ' &&')}\n{_batch('tc', objects)}"
-    return Rendered(do, f"tc filter show dev {device} egress | grep -q ' pref {REDIRECT} '")
+    redirect = f"{egress} {REDIRECT} protocol all u32 match u32 0 0 action mirred egress redirect dev {ours}"
+    loaded = f"{LOAD_IFB}\n{_batch('ip', links, ' &&')}"
+    do, ahead = (f"{loaded}\n{_batch('tc', lines)}" for lines in ([*objects, redirect], objects))
+    until = f"tc filter show dev {device} egress | grep -q ' pref {REDIRECT} '"
+    return Rendered(do, until, Staged(ahead, "tc -batch -", redirect))
 
 
 def _uproot_beside(action: UprootQdisc, place: Beside) -> Rendered:
