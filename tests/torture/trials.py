@@ -121,6 +121,7 @@ def _disturb(hosts: SshHosts, name: str, what: str, controller: subprocess.Popen
     match what:
         case "controller":
             controller.kill()
+            controller.communicate()
         case "fuse" | "guardian":
             file = "pid" if what == "fuse" else "guardian"
             kill = 'for f in /run/gameday/fuses/*/%s; do read -r p <"$f" && kill -KILL "$p"; done 2>/dev/null; true'
