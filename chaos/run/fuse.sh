@@ -158,6 +158,7 @@ keep_watch() {
     [ -s watch ] || { read -r span <span && echo $((now + span)) >watch; }
     read -r until <watch
     while say "clean: $why" && [ "$now" -lt "$until" ] && [ ! -e disarm ]; do
+        [ "$role$terminated" != unit1 ] || return 0 # who stops the unit waits for it
         pair
         nap 50
         [ -e disarm ] || limited clean || revert
