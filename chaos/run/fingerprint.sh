@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What of a host a fault of ours may change, as its own tools print it; the controller makes sense of it, since a process
 # is dear on a host that emulates its processor. `@@ NAME` begins a section; `@@ NAME failed` says that it can't be read.
 # Nothing here loads a module: iptables is asked only where its tables are loaded already (iptables(8) would load them).

@@ -26,8 +26,9 @@ from chaos.plan.plan import Plan
 from chaos.plan.step import Step
 from chaos.record.calibration import Calibration
 from chaos.record.events import EventLog
+from chaos.record.fingerprints import store
 from chaos.run.abort import AbortGuard
-from chaos.run.connect import controller_home
+from chaos.run.connect import controller_home, side_by_side
 from chaos.run.fingerprint import drift, fingerprint
 from chaos.run.fleet import Fleet, lead
 from chaos.run.fuse import HOME
@@ -257,13 +258,18 @@ class Trial:
 
     def _compare(self, before: Mapping[str, tuple[str, ...]]) -> None:
         """Note what differs on a host from what it was; a host that can't be read has drifted too."""
-        for name, former in before.items():
-            try:
-                lines = drift(former, fingerprint(self.targets[name]))
-            except TargetError as error:
-                lines = [f"can't be read after the run: {error}"]
-            if lines:
+        found = dict(zip(before, side_by_side(before, self._read), strict=True))
+        store(self.folder, before, {name: state for name, state in found.items() if isinstance(state, tuple)})
+        for name, state in found.items():
+            if lines := drift(before[name], state) if isinstance(state, tuple) else [state]:
                 self._events.write("host.drift", host=name, what=lines)
+
+    def _read(self, host: str) -> tuple[str, ...] | str:
+        """Return the host's fingerprint, or why there is none."""
+        try:
+            return fingerprint(self.targets[host])
+        except TargetError as error:
+            return f"can't be read after the run: {error}"
 
     def _fleet(self, steps: Sequence[Step]) -> Fleet:
         first, ready = steps[0], [step for step in steps if step.host not in self.left_out]
