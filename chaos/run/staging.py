@@ -2,9 +2,11 @@
 
 A command that is sent "now" to two hundred hosts arrives over some tenths of a second. So each host is given the whole
 command ahead of time; it does what is harmless, sleeps until the moment, looks once more that its fuse is armed, and
-acts. An action that can be had in parts (`contracts.Staged`) leaves one line to be read for the moment itself. The host's clock is /proc/uptime, which no change of the wall clock moves. How it stands to ours is told by asking
-it a few times: it was read at some point between sending the question and having the answer, and it counts in
-hundredths, so each answer bounds the offset on both sides, and the answers together bound it best.
+acts. An action that can be had in parts (`contracts.Staged`) leaves one line to be read for the moment itself.
+
+The host's clock is /proc/uptime, which no change of the wall clock moves. How it stands to ours is told by asking it a
+few times: it was read at some point between sending the question and having the answer, and it counts in hundredths, so
+each answer bounds the offset on both sides, and the answers together bound it best.
 """
 
 from __future__ import annotations
