@@ -10,6 +10,7 @@
     search      the highest rate that is sustained
     rounds      A B C, A B C, ...: ratios within a round, their median and spread
     commands, fleet_clients    what a fleet sends to its hosts, noted, and sent by other clients
+    kernel_times    when filters came to be in the hosts' kernels
     rate transport steadiness streams memory fleet    one benchmark each
     page        the results as Markdown
 

@@ -40,7 +40,6 @@ from tests.hosts import SshHosts, objection, ssh_hosts
 HOSTS = 200
 ROUNDS = 5
 KIND, PARAMETERS = "bandwidth", {"rate": "100mbit"}
-_DECOY = "sleep 54321 </dev/null >/dev/null 2>&1 &"  # what process_pause pauses
 _LEASE = 60.0  # s; a beat is a third of it, so none falls into what is measured
 _FORKS = 50
 OURS, ASYNCSSH, RAW, SHELL = "a fleet", "asyncssh", "Ansible, raw", "Ansible, shell with pipelining"
@@ -51,8 +50,6 @@ def measure(bench: Bench) -> Result:
     if why_not := objection():
         raise BenchError(f"the fleet's hosts: {why_not}")
     with ssh_hosts(HOSTS) as hosts, hosts.as_controller():
-        for name in hosts.names:
-            hosts.inside(name, _DECOY)
         noted = list[Host]()
         measures = {OURS: lambda: _rate(_ours(hosts, noted)), ASYNCSSH: lambda: _rate(over_asyncssh(noted))}
         beside = in_rounds(measures, ROUNDS, bench.say)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from select import POLLIN, poll
+from select import EPOLLIN, epoll
 
 from tests.hosts import SshHosts, in_namespace_of
 
@@ -44,19 +44,12 @@ def _listen(hosts: SshHosts, name: str) -> socket.socket:
 
 
 def _note(sockets: Mapping[int, tuple[str, socket.socket]], times: dict[str, int], done: threading.Event) -> None:
-    ready = poll()
-    for descriptor in sockets:
-        ready.register(descriptor, POLLIN)
-    while not done.is_set():
-        for descriptor, _ in ready.poll(100):
-            now = time.monotonic_ns()
-            name, listener = sockets[descriptor]
-            if _NEW_FILTER in _types(listener.recv(65536)):
-                times[name] = now
-
-
-def _types(data: bytes) -> Iterator[int]:
-    while len(data) >= _HEADER.size:
-        length, kind = _HEADER.unpack_from(data)
-        yield kind
-        data = data[max(_HEADER.size, (length + 3) & ~3) :]
+    with epoll() as ready:
+        for descriptor in sockets:
+            ready.register(descriptor, EPOLLIN)
+        while not done.is_set():
+            for descriptor, _ in ready.poll(0.1):
+                now = time.monotonic_ns()
+                name, listener = sockets[descriptor]
+                if _HEADER.unpack_from(listener.recv(65536))[1] == _NEW_FILTER:
+                    times[name] = now

@@ -12,7 +12,18 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-_PACKAGES = ("httpx", "httpcore", "uvloop", "httptools", "locust", "aiohttp", "numpy")
+_PACKAGES = (
+    "httpx",
+    "httpcore",
+    "uvloop",
+    "httptools",
+    "locust",
+    "aiohttp",
+    "numpy",
+    "paramiko",
+    "asyncssh",
+    "ansible-core",
+)
 _DEBIAN = ("nginx-light", "wrk", "hey")
 
 
