@@ -47,6 +47,8 @@ tc qdisc replace dev eth0 root handle 7: htb default 10
 tc class replace dev eth0 parent 7: classid 7:10 htb rate 1gbit
 tc filter replace dev eth0 parent 7: pref 5 handle 800::1 protocol ip u32 match ip dport 9 0xffff flowid 7:10
 """
+# a new host's link-local address brings its route once nobody else was found to have it (RFC 4862, 5.4)
+_SETTLED = 'for i in 1 2 3 4 5 6 7 8 9; do [ -n "$(ip -6 addr show dev eth0 tentative)" ] || break; sleep 0.5; done'
 DISTURBANCES = ("controller", "controller", "fuse", "guardian", "sshd", "path", "reboot", "nothing")
 
 
@@ -68,7 +70,7 @@ def run_trial(hosts: SshHosts, name: str, seed: int, folder: Path) -> Outcome:
     kind, parameters = dice.choice(_kinds(dice))
     disturbed, at = dice.choice(DISTURBANCES), dice.uniform(0, _LIFE)
     here = LocalTarget(name, hosts.pid_of(name))
-    hosts.inside(name, f"{_FOREIGN}\n{_DECOY} >/dev/null 2>&1 &")
+    hosts.inside(name, f"{_FOREIGN}\n{_SETTLED}\n{_DECOY} >/dev/null 2>&1 &")
     before = fingerprint(here)
     controller = _controller(hosts, name, kind, parameters, folder)
     began = time.monotonic()
