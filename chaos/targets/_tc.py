@@ -112,6 +112,7 @@ def _drain(ours: str, patience: float) -> list[str]:
         "    sleep 0.1 2>/dev/null || sleep 1",
         f"    left=$(tc -s qdisc show dev {ours} 2>/dev/null)",
         "done",
+        "sleep 0.1 2>/dev/null || sleep 1",  # what has left the qdisc the ifb hands on a moment later
         f'left=${{left##* backlog }} left=${{left#* }}; echo "{ours}: ${{left%%p *}} packets dropped by letting go"',
         f"ip link del dev {ours}",
         "fi",
