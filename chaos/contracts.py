@@ -221,6 +221,8 @@ class Fault(BaseModel, ABC, Generic[S]):
     """How long after `revert` the host may take to read as it was, in s (a host that boots takes longer)."""
     lasts: ClassVar[bool] = True
     """False for a fault that is over once applied (a kill): it needs no `for`."""
+    persists: ClassVar[bool] = False
+    """True where what `apply` changes is still there after a reboot: its undo then runs at boot too."""
 
     @abstractmethod
     def reading(self) -> Reading[S]:

@@ -2,6 +2,10 @@
 
 A fuse is a directory and a program (fuse.sh) on the host. Everything the program needs stands in the directory before
 it starts, so from the moment it says `armed` no death of ours can keep the fault on the host.
+
+What outlives a reboot (`persists`) also gets an undo that runs at boot: it lies in PERSISTENT/NAME, a fuse's directory
+like the other, with a state of its own. What starts it is /etc/systemd/system/gameday-undo-*.service (and its link in
+sysinit.target.wants) or /etc/cron.d/gameday-undo-*; once the host reads clean it is gone.
 """
 
 from __future__ import annotations
@@ -17,7 +21,11 @@ from chaos.contracts import Completed, Rendered, Target
 from chaos.errors import FuseNotArmed
 
 HOME = "/run/gameday"
-_PROGRAM = files("chaos.run").joinpath("fuse.sh").read_text(encoding="utf-8")
+PERSISTENT = "/var/lib/gameday"
+"""Where the undo lies that runs at boot, a folder each; it survives a reboot."""
+_PROGRAM, _BOOT = (
+    files("chaos.run").joinpath(name).read_text(encoding="utf-8") for name in ("fuse.sh", "fuse_boot.sh")
+)
 
 # sets `now` to centiseconds of /proc/uptime, as fuse.sh does
 NOW = '{ read -r up _ </proc/uptime; now=${up%.*}${up#*.}; now=${now#"${now%%[!0]*}"}; now=${now:-0}; }'
@@ -29,11 +37,12 @@ _WAKE = 'wake() { ! stands pid || kill -USR1 "$number"; } 2>/dev/null'
 _LOOK = 0.2  # s between two looks at a fuse that was fired
 _TENTHS = " ".join(map(str, range(30)))
 
-# systemd starts it again when it is killed, shields it from the OOM killer and from hunger, and stops it by SIGTERM
+# systemd starts it again when it is killed, shields it from the OOM killer and from hunger, and stops it by SIGTERM. It
+# ends no process but the fuse: what an undo started again is to stay. A fuse that was taken away is not started again.
 _UNIT = (
     "systemd-run --quiet --collect --slice=gameday --unit={unit} --description={what}"
-    " -p WorkingDirectory={folder} -p UMask=0077 -p KillMode=mixed -p TimeoutStopSec=300"
-    " -p Restart=on-failure -p RestartSec=200ms -p StartLimitIntervalSec=0"
+    " -p WorkingDirectory={folder} -p UMask=0077 -p KillMode=process -p TimeoutStopSec=300"
+    " -p ConditionPathExists={folder}/undo -p Restart=on-failure -p RestartSec=200ms -p StartLimitIntervalSec=0"
     " -p OOMScoreAdjust=-1000 -p CPUWeight=10000 -p MemoryMin=16M"
     " sh {folder}/fuse.sh {folder} unit"
 )
@@ -59,7 +68,7 @@ class Undo:
 
 @dataclass(frozen=True)
 class Fuse:
-    """One fuse on one host. `lease` and `ttl` in s."""
+    """One fuse on one host. `lease` and `ttl` in s; `persists` where what it undoes outlives a reboot."""
 
     target: Target
     name: str
@@ -67,6 +76,7 @@ class Fuse:
     lease: float
     ttl: float
     home: str = HOME
+    persists: bool = False
 
     @property
     def folder(self) -> str:
@@ -89,7 +99,7 @@ class Fuse:
         refused = f"if [ -e {quote(self.home)}/panic ]; then echo 'locked out by panic'; exit; fi"
         seen = f"for i in {_TENTHS}; do [ ! -e state ] || break; {_TENTH}; done; cat state"
         into = f"umask 077 && mkdir -p {folder} && cd {folder} || exit 1"
-        script = "\n".join([refused, into, *writes, deadlines, started, seen])
+        script = "\n".join([refused, into, *writes, deadlines, self._at_boot(), started, seen])
         said = self.target.run(script).stdout.strip()
         if said != "armed":
             raise FuseNotArmed(f"{self.target.name}: the fuse {self.name} says {said!r} where 'armed' was expected")
@@ -105,8 +115,9 @@ class Fuse:
         return self.target.run(self.renewal, timeout=max(2.0, self.lease / 2)).stdout.strip()
 
     def state(self) -> str:
-        """Return what the fuse says of itself; empty where it is gone."""
-        return self.target.run(f"cat {quote(self.folder)}/state 2>/dev/null || true", timeout=10).stdout.strip()
+        """Return what the fuse says of itself, or what its undo at boot says; empty where both are gone."""
+        shown = f"cat {quote(self.folder)}/state || cat {self._persistent}/state || true"
+        return self.target.run(f"{{ {shown}; }} 2>/dev/null", timeout=10).stdout.strip()
 
     def reads_clean(self) -> bool:
         """Ask the host itself, by the condition that the fuse would use."""
@@ -133,7 +144,26 @@ class Fuse:
         ended = (
             f"cd {folder} 2>/dev/null || exit 0; {_STANDS}; {_WAKE}; touch disarm; for i in {_TENTHS}; do {gone}; done"
         )
-        self.target.run(f"{ended}; cd / && rm -rf {folder}; rmdir {quote(self.home)}/fuses 2>/dev/null; true")
+        # it may be dead at this moment, and systemd about to start it again
+        stopped = f"[ ! -e unit ] || systemctl stop {unit_of(self.name)} 2>/dev/null"
+        removed = f"cd / && rm -rf {folder}; rmdir {quote(self.home)}/fuses 2>/dev/null; true"
+        self.target.run(f"({ended}; {stopped}; {removed})\n{self._not_at_boot()}")
+
+    @property
+    def _persistent(self) -> str:
+        return quote(f"{PERSISTENT}/{self.name}")
+
+    def _at_boot(self) -> str:
+        """Sh that, in the fuse's directory, has the undo run at boot too; it says why and ends where that can't be."""
+        if not self.persists:
+            return ""
+        return f"sh -c {quote(_BOOT)} boot.sh {self._persistent} {undo_unit_of(self.name)} || exit 0"
+
+    def _not_at_boot(self) -> str:
+        """Sh that takes away what `_at_boot` made, by whomever."""
+        hooks = 'while read -r hook; do rm -f "$hook"; done <hooks; ! command -v systemctl || systemctl daemon-reload'
+        gone = f"cd / && rm -rf {self._persistent}; rmdir {PERSISTENT}; true"
+        return f"cd {self._persistent} 2>/dev/null || exit 0; {{ {hooks}; {gone}; }} >/dev/null 2>&1"
 
     def _nudged(self) -> str:
         """Wake the fuse, give it a moment, and return its state."""
@@ -147,3 +177,8 @@ class Fuse:
 def unit_of(name: str) -> str:
     """Return the name of a fuse's transient unit under systemd."""
     return "gameday-fuse-" + re.sub(r"[^A-Za-z0-9_.-]", "-", name)
+
+
+def undo_unit_of(name: str) -> str:
+    """Return the name of what starts a fuse's undo at boot; cron(8) takes letters, digits, `_` and `-` alone."""
+    return "gameday-undo-" + re.sub(r"[^A-Za-z0-9_-]", "-", name)

@@ -1,5 +1,6 @@
 #!/bin/sh
 # shellcheck disable=SC2094  # files are read and written in turn here, never in one pipeline
+# shellcheck disable=SC2317  # a trap calls `alert`
 # The fuse: undoes a fault when nobody renews its lease. Usage: fuse.sh DIRECTORY fuse | guardian | unit | boot
 #
 # In DIRECTORY:  undo   sh; the undo, repeatable            clean  sh; ends with 0 once the host reads as it should
@@ -8,12 +9,14 @@
 #                fire   present: undo now                   disarm present: the controller has undone it and read it back
 #                pid, guardian   of the two programs        over   present: there is nothing left to do
 #                why    why it let go; present: it has begun to
+#                hooks  the files that start the undo at boot, one a line, where there are any
 #                state  one line, written here: armed | reverting N: WHY | clean: WHY | STUCK: WHY | disarmed
 # Times are centiseconds of /proc/uptime: no change of the wall clock can blow a fuse or hold it back.
 #
 # Roles. `fuse` and `guardian` are a pair: each starts the other anew when it finds it dead, within 2 s. Killed both at
 # once, they are not: only a supervisor outlives that, and where systemd is one, a `unit` needs no partner. All that a
-# program knows stands in DIRECTORY, so one that is started anew goes on where the one before was. `boot` undoes at once.
+# program knows stands in DIRECTORY, so one that is started anew goes on where the one before was. `boot` undoes what
+# outlived a reboot: one try a start, which ends with 1 while the host does not read clean (fuse_boot.sh starts it).
 #
 # It sleeps until the next deadline; SIGUSR1 wakes it. SIGTERM lets go: so a shutdown does.
 #
@@ -22,9 +25,10 @@
 cd "$1" || exit 1
 role=${2:-fuse}
 trap '' HUP INT QUIT PIPE
-trap ':' USR1
-terminated=
-trap 'terminated=1' TERM
+woken='' sleeper='' terminated=''
+alert() { woken=1; [ -z "$sleeper" ] || kill "$sleeper"; } 2>/dev/null
+trap alert USR1
+trap 'terminated=1; alert' TERM
 
 clock() { # sets now
     read -r up _ </proc/uptime
@@ -35,16 +39,18 @@ clock() { # sets now
 
 say() { printf '%s\n' "$1" >state.new && mv state.new state; }
 
-nap() { # for centiseconds, or until a signal comes
+nap() { # for centiseconds, or until a signal comes, or not at all when one came since the last nap
     hundredths=$(($1 % 100))
     [ "$hundredths" -ge 10 ] || hundredths=0$hundredths
     if [ -n "$fractions" ]; then sleep "$(($1 / 100)).$hundredths" & else sleep $((($1 + 99) / 100)) & fi
-    wait "$!" || kill "$!"
+    sleeper=$!
+    if [ -n "$woken" ] || ! wait "$sleeper"; then kill "$sleeper"; fi
+    sleeper='' woken=''
 } 2>/dev/null
 
 shelter() { # from the OOM killer, and into cgroups of our own: a fault may squeeze the one that we were started in
     echo -1000 >/proc/self/oom_score_adj
-    [ "$role" != unit ] || return
+    case $role in unit | boot) return ;; esac
     for group in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/cpu /sys/fs/cgroup/memory; do
         [ -w "$group/cgroup.procs" ] || continue
         group=$group/gameday-fuse
@@ -100,8 +106,15 @@ finish() { # says a last word, if there is one to say
 
 # --- what lets go -----------------------------------------------------------------------------------------------------
 
-limited() { # a hung command must not hang the fuse
-    if command -v timeout >/dev/null 2>&1; then timeout 60 sh "$1"; else sh "$1"; fi </dev/null >>log 2>&1
+limited() { # a hung command must not hang the fuse; what it starts for good (a daemon) is not to be sheltered for good
+    (
+        exec </dev/null >>log 2>&1
+        { echo 0 >/proc/self/oom_score_adj; } 2>/dev/null
+        for group in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/cpu /sys/fs/cgroup/memory; do
+            [ ! -d "$group/gameday-fuse" ] || echo 0 >"$group/cgroup.procs"
+        done 2>/dev/null
+        if command -v timeout >/dev/null; then exec timeout 60 sh "$1"; else exec sh "$1"; fi
+    )
 }
 
 see_deadlines() { # one that is half written leaves what was known; one that never was known is a lease from now
@@ -139,6 +152,11 @@ wait_for_a_reason() { # ends the program when the fuse is disarmed
 
 revert() { # until the host reads clean, however long that takes
     attempt=0 pause=100
+    { read -r state <state; } 2>/dev/null || state=''
+    case $state in # one before this has tried already
+    "reverting "*) attempt=${state#reverting } attempt=${attempt%%:*} ;;
+    STUCK*) attempt=5 ;;
+    esac
     while [ -e undo ]; do
         attempt=$((attempt + 1))
         if [ "$attempt" -gt 5 ]; then say "STUCK: $why; $attempt tries to undo it failed, see $PWD/log"
@@ -146,6 +164,7 @@ revert() { # until the host reads clean, however long that takes
         limited undo
         ! limited clean || return 0
         [ ! -e disarm ] || finish disarmed
+        [ "$role" != boot ] || exit 1
         pair
         nap "$pause"
         [ "$pause" -ge 1000 ] || pause=$((pause * 2))
@@ -158,7 +177,7 @@ keep_watch() {
     [ -s watch ] || { read -r span <span && echo $((now + span)) >watch; }
     read -r until <watch
     while say "clean: $why" && [ "$now" -lt "$until" ] && [ ! -e disarm ]; do
-        [ "$role$terminated" != unit1 ] || return 0 # who stops the unit waits for it
+        case $role$terminated in unit1 | boot*) return 0 ;; esac # who stops the unit, or boots, waits for it
         pair
         nap 50
         [ -e disarm ] || limited clean || revert
@@ -183,6 +202,7 @@ fi
 begin pid
 read -r boot </proc/sys/kernel/random/boot_id
 { read -r armed_in <boot; } 2>/dev/null || armed_in=$boot
+[ "$role$boot" != "boot$armed_in" ] || exit 0 # the fuse itself is at work
 if [ -e why ]; then # one before this has begun, and may have ended, what there is to do
     read -r why <why
     limited clean || revert
@@ -192,4 +212,6 @@ else
     revert
 fi
 keep_watch
-if [ -e disarm ]; then finish disarmed; else finish; fi
+[ ! -e disarm ] || finish disarmed
+[ ! -e hooks ] || while read -r hook; do rm -f "$hook"; done <hooks
+finish

@@ -71,7 +71,8 @@ class Injection:
     def undo(self) -> Entry:
         """Return what is to be written in the ledger before the fuse is armed."""
         undo = Undo.of(self.site.host.render(action) for action in self.fault.revert(self.before))
-        self.fuse = Fuse(self.site.fuse_on, self.id, undo, self.lease, self._ttl, self.site.fuse_home)
+        where, persists = self.site, self.fault.persists
+        self.fuse = Fuse(where.fuse_on, self.id, undo, self.lease, self._ttl, where.fuse_home, persists)
         return Entry(self.id, self.host, self.fault.undo_from, self.fuse.name, undo)
 
     def arm(self) -> None:

@@ -1,12 +1,16 @@
 #!/bin/sh
-# Process 1 of a host under systemd: `systemd.sh FOLDER`, in fresh PID, mount, network, UTS, IPC and cgroup namespaces.
+# Process 1 of a host under systemd, or another PROGRAM: `systemd.sh FOLDER [PROGRAM [ARGUMENT...]]`, in fresh PID,
+# mount, network, UTS, IPC and cgroup namespaces.
 # Its root is this machine's under an overlay that lies in FOLDER, so that a file outlives a reboot of the host; /run
 # does not, and each boot has a boot id of its own.
 set -e
+folder=$1
+shift
+[ $# != 0 ] || set -- /lib/systemd/systemd --unit=basic.target --show-status=no
 mount --make-rprivate /
-mkdir -p "$1/up" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root"
-cd "$1/root"
+mkdir -p "$folder/up" "$folder/work" "$folder/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/up,workdir=$folder/work" "$folder/root"
+cd "$folder/root"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
@@ -25,4 +29,4 @@ mount --bind run/boot_id proc/sys/kernel/random/boot_id
 mkdir run/old
 pivot_root . run/old
 umount -l /run/old
-exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=basic.target --show-status=no
+exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"

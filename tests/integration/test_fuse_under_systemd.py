@@ -4,62 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from chaos.lab.children import end_with
 from chaos.run.fuse import Fuse, Undo, unit_of
 from chaos.targets.local import LocalTarget
+from tests.integration.booted_host import booted, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
-_BOOT = Path(__file__).parents[1] / "hosts" / "systemd.sh"
-_ISOLATE = ("unshare", "--fork", "--kill-child=SIGKILL", "--pid", "--mount", "--net", "--uts", "--ipc", "--cgroup")
 NAME = "20261124T180000Z-3f2a.netem-0@worker 2"
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[LocalTarget]:
     folder = tempfile.mkdtemp(prefix="gameday-systemd-")
-    owner = os.getpid()
-    with subprocess.Popen(
-        [*_ISOLATE, "sh", _BOOT, folder],
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: end_with(owner),
-    ) as parent:
-        try:
-            target = LocalTarget("under-systemd", first_process(parent.pid))
-            wait_until(lambda: "running" in target.run("systemctl is-system-running", check=False).stdout, 60)
-            yield target
-        finally:
-            parent.kill()
+    with booted(folder) as target:
+        wait_until(lambda: "running" in target.run("systemctl is-system-running", check=False).stdout, 60)
+        yield target
     shutil.rmtree(folder)
-
-
-def first_process(parent: int) -> int:
-    """The host's process 1, once it is systemd."""
-    children = Path(f"/proc/{parent}/task/{parent}/children")
-
-    def found() -> list[str]:
-        pids = children.read_text().split()
-        return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text() == "systemd\n"]
-
-    wait_until(lambda: bool(found()), 30)
-    return int(found()[0])
-
-
-def wait_until(true: Callable[[], bool], within: float = 10) -> None:
-    end = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < end, f"not within {within:.0f} s"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -116,3 +80,20 @@ def test_a_lost_lease_lets_go(host: LocalTarget, fuse: Fuse) -> None:
     host.run(f"kill -USR1 {pid_of(fuse)}")
     wait_until(lambda: fuse.state() == "clean: the lease was not renewed")
     assert not faulted(host)
+
+
+def test_one_that_is_disarmed_while_it_is_dead_is_not_started_again(host: LocalTarget, fuse: Fuse) -> None:
+    host.run(f"kill -KILL {pid_of(fuse)}")
+    fuse.disarm()
+    assert host.run(f"systemctl is-active {unit_of(NAME)}", check=False).stdout.strip() == "inactive"
+
+
+def test_what_an_undo_has_started_stays_and_is_nobodys_ward(host: LocalTarget) -> None:
+    undo = Undo("sleep 4242 </dev/null >/dev/null 2>&1 & echo $! >/tmp/daemon\n", "[ -e /tmp/daemon ]\n")
+    fuse = Fuse(host, "daemon", undo, lease=60, ttl=60)
+    fuse.arm()
+    assert fuse.fire(patience=10) == "clean: on request"
+    fuse.disarm()
+    shown = host.run("cd /proc/$(cat /tmp/daemon) && tr '\\0' ' ' <cmdline && cat oom_score_adj").stdout
+    assert shown == "sleep 4242 0\n"
+    host.run("kill $(cat /tmp/daemon)")
