@@ -166,8 +166,10 @@ class Fuse:
         return f"cd {self._persistent} 2>/dev/null || exit 0; {{ {hooks}; {gone}; }} >/dev/null 2>&1"
 
     def _nudged(self) -> str:
-        """Wake the fuse, give it a moment, and return its state."""
-        moments = f"for i in {_TENTHS}; do read -r state <state; case $state in clean*) break;; esac; {_TENTH}; done"
+        """Wake the fuse, give it a moment if it lives, and return its state."""
+        lives = "stands pid || stands guardian"
+        looks = f"read -r state <state; case $state in clean*) break;; esac; {lives} || break"
+        moments = f"for i in {_TENTHS}; do {looks}; {_TENTH}; done"
         return self._here(f"{_STANDS}; {_WAKE}; wake; {moments}; cat state").stdout.strip()
 
     def _here(self, script: str) -> Completed:
