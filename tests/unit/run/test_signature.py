@@ -113,7 +113,7 @@ def test_looking_makes_no_key(run: Path, inventory: Inventory, state: Path) -> N
 
 
 @pytest.mark.parametrize("line", ["[]", "null", '"open"', "1e999", "NaN", '{"state": "open"}', "{}"])
-def test_a_line_of_another_shape_is_not_ours(line: str, run: Path, inventory: Inventory, tmp_path: Path) -> None:
+def test_a_line_of_another_shape_is_not_ours(line: str, run: Path, tmp_path: Path) -> None:
     ledger = Ledger(run)
     ledger.open(entry(tmp_path / "trap"))
     ledger.close("f-0")
@@ -134,9 +134,7 @@ def test_a_ledger_that_is_no_text_stops_nothing(text: bytes, run: Path, inventor
 # --- a ledger of ours, changed ----------------------------------------------------------------------------------------
 
 
-def test_a_changed_undo_is_not_run_and_the_others_are(
-    run: Path, inventory: Inventory, tmp_path: Path
-) -> None:
+def test_a_changed_undo_is_not_run_and_the_others_are(run: Path, inventory: Inventory, tmp_path: Path) -> None:
     ledger, evil, good = Ledger(run), tmp_path / "evil", tmp_path / "good"
     ledger.open(entry(tmp_path / "first", "f-0"), entry(good, "f-1"))
     first, second = lines_of(ledger)
