@@ -61,6 +61,16 @@ def experiments_under(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
+def say(text: str, *, err: bool = False, indent: str = "") -> None:
+    """Print lines in which a host's, or a recording's, own words may be: none of theirs drives the terminal.
+
+    Their control characters, ESC and bidirectional overrides too, are made visible. `indent` begins every line but the
+    first, so that none passes for one of ours.
+    """
+    shown = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    typer.echo(shown.replace("\n", f"\n{indent}"), err=err)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from chaos.cli import author, lab, operate, probe, review
+from chaos.cli._common import say
 from chaos.errors import ChaosError
 
 app = typer.Typer(
@@ -53,7 +54,5 @@ def main() -> None:
     try:
         app()
     except ChaosError as error:
-        # what a host said may be in it: no control character of somebody else's reaches a terminal
-        said = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in str(error))
-        typer.echo(f"gameday: {said}", err=True)
+        say(f"gameday: {error}", err=True)
         sys.exit(int(error.exit_code))

@@ -22,8 +22,11 @@ from chaos.cli._common import (
     experiments_under,
     inventory_of,
     print_json,
+    say,
 )
 from chaos.errors import Exit
+
+_UNDER = 8 * " "  # before what else a host said, under our line
 
 
 def preflight(file: Path, inventory: InventoryOption = None, as_json: JsonOption = False) -> None:
@@ -45,7 +48,9 @@ def preflight(file: Path, inventory: InventoryOption = None, as_json: JsonOption
     else:
         for finding in findings:
             mark = "ok     " if finding.fine else "REFUSED"
-            typer.echo(f"{mark} {finding.host}: {finding.what}{': ' + finding.detail if finding.detail else ''}")
+            say(
+                f"{mark} {finding.host}: {finding.what}{': ' + finding.detail if finding.detail else ''}", indent=_UNDER
+            )
     if not all(finding.fine for finding in findings):
         raise typer.Exit(int(Exit.REFUSED))
 
@@ -120,10 +125,10 @@ def panic(
         print_json([asdict(result) for result in results])
     else:
         for result in results:
-            typer.echo(f"{'clean' if result.clean else 'STUCK'}  {result.host}: {result.seconds:.2f} s")
+            say(f"{'clean' if result.clean else 'STUCK'}  {result.host}: {result.seconds:.2f} s")
             for found in result.found:
-                typer.echo(f"       {found.what}{': ' + found.detail if found.detail else ''}")
-        typer.echo("no run begins here or there until `gameday panic --release`")
+                say(f"       {found.what}{': ' + found.detail if found.detail else ''}", indent=_UNDER)
+        say("no run begins here or there until `gameday panic --release`")
     if not all(result.clean for result in results):
         raise typer.Exit(int(Exit.STUCK))
 
@@ -135,7 +140,7 @@ def _show_healed(results: Sequence[Any], as_json: bool, bad: str) -> None:
     else:
         for result in results:
             mark = "clean" if result.clean else bad
-            typer.echo(f"{mark}  {result.host}: {result.what}{': ' + result.detail if result.detail else ''}")
+            say(f"{mark}  {result.host}: {result.what}{': ' + result.detail if result.detail else ''}", indent=_UNDER)
     if not all(result.clean for result in results):
         raise typer.Exit(int(Exit.STUCK))
 

@@ -26,6 +26,7 @@ from chaos.contracts import (
 )
 from chaos.faults import _qdisc
 from chaos.kernel import Option, Qdisc
+from chaos.names import InterfaceName
 from chaos.units import BitRate, Duration, Size
 
 _TICK = 1 / 250  # s
@@ -40,7 +41,7 @@ class Bandwidth(Fault[_qdisc.Seen]):
     release: ClassVar[str] = _qdisc.RELEASE
     needs: ClassVar[tuple[Need, ...]] = _qdisc.needs("sch_tbf")
 
-    interface: str = Field("", description="the interface; the inventory's `interface` by default", max_length=15)
+    interface: InterfaceName = Field("", description="the interface; the inventory's `interface` by default")
     rate: BitRate = Field(description="the most the interface sends", ge=1000)
     burst: Size = Field(0.0, description="bytes sent at once after a pause; computed by default", ge=0, le=2**32 - 1)
     latency: Duration = Field(0.05, description="how long a packet may wait in the queue", gt=0, le=10)

@@ -26,6 +26,7 @@ from chaos.contracts import (
 )
 from chaos.faults import _qdisc
 from chaos.kernel import Link, Option, Qdisc
+from chaos.names import InterfaceName
 from chaos.units import BitRate, Duration, Share
 
 _SHARES = ("loss", "duplicate", "corrupt", "reorder")
@@ -42,7 +43,7 @@ class Netem(Fault[_qdisc.Seen]):
     release: ClassVar[str] = _qdisc.RELEASE
     needs: ClassVar[tuple[Need, ...]] = _qdisc.needs("sch_netem")
 
-    interface: str = Field("", description="the interface; the inventory's `interface` by default", max_length=15)
+    interface: InterfaceName = Field("", description="the interface; the inventory's `interface` by default")
     delay: Duration = Field(0.0, description="added to every packet", ge=0, le=4)
     jitter: Duration = Field(0.0, description="the delay varies by plus or minus this", ge=0, le=4)
     delay_correlation: Share = Field(0.0, description="how much a packet's delay depends on the one before")

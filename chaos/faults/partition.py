@@ -28,12 +28,12 @@ from chaos.errors import Misfit
 from chaos.faults import _nft
 from chaos.faults._nft import Network, Rule
 from chaos.kernel import Flow
+from chaos.names import InterfaceName
 
 Chains = dict[str, tuple[Rule, ...]]
 
 _MARK = "gameday_"
 _HOOKS = {"egress": "output", "ingress": "input", "forward": "forward"}
-_INTERFACE = r"[A-Za-z0-9_][A-Za-z0-9_.:@-]*"
 _ND = ("icmpv6", "nd-neighbor-advert", "nd-neighbor-solicit", "nd-router-advert", "nd-router-solicit")
 _WAYS = {"egress": ("oifname", "daddr"), "ingress": ("iifname", "saddr")}
 
@@ -85,9 +85,7 @@ class Partition(Fault[Seen]):
     )
     direction: Literal["both", "egress", "ingress"] = Field("both", description="which packets, as the host sees them")
     action: Literal["drop", "reject"] = Field("drop", description="say nothing, or answer with ICMP port unreachable")
-    interface: str = Field(
-        "", description="only packets of this interface; of any by default", max_length=15, pattern=f"^({_INTERFACE})?$"
-    )
+    interface: InterfaceName = Field("", description="only packets of this interface; of any by default")
     forwarded: bool = Field(False, description="also what the host forwards (for containers behind it)")
 
     def bind(self, host: HostView) -> Self:

@@ -67,10 +67,13 @@ def read_jsonl(path: Path) -> Iterator[Event]:
     """Yield the lines of a JSONL file. A torn last line (a crash) is left out; damage elsewhere is a RecordingError."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise RecordingError(f"{path}: can't be read: {error}") from error
     for number, line in enumerate(lines, 1):
         try:
             yield json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number < len(lines):
                 raise RecordingError(f"{path}:{number}:1: not a line of JSON: {error}") from error

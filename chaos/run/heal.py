@@ -86,14 +86,29 @@ def on_each(inventory: Inventory, do: Callable[[Target], list[Healed]]) -> list[
 
 
 def _readable(ledgers: list[Ledger]) -> tuple[list[tuple[Ledger, list[Entry]]], list[Healed]]:
-    """Return each ledger with what it left open; one that is damaged is a finding, and stops none of the others."""
+    """Return each ledger with what it left open; one damaged or not ours is a finding, and stops no other."""
     readable, damaged = [], []
     for ledger in ledgers:
         try:
             readable.append((ledger, ledger.still_open()))
+            damaged += _not_ours(ledger)
         except RecordingError as error:
             damaged.append(Healed("controller", str(ledger.path), False, f"{error}; its hosts are swept all the same"))
     return readable, damaged
+
+
+def _not_ours(ledger: Ledger) -> list[Healed]:
+    """Say of a ledger that somebody else wrote that it was left alone; that somebody changed ours is not clean."""
+    others, lines = ledger.not_ours()
+    if not others:
+        return []
+    ours = others < lines
+    what = f"{others} of its {lines} lines were" if ours else "it was"
+    and_then = "; look into it, then move its folder away" if ours else ""
+    return [Healed(
+        "controller", str(ledger.path), not ours, f"{what} not written by this user on this machine, so no undo of "
+        f"theirs is run; the hosts of this inventory are healed all the same{and_then}",
+    )]  # fmt: skip
 
 
 def _settle(ledger: Ledger, inventory: Inventory) -> Iterator[Healed]:

@@ -1,10 +1,11 @@
 """The ledger: each undo on this machine's disk before its fault, one JSON line a change, fsynced, never rewritten.
 
-    {"id": "netem-0@worker-2", "state": "open", "host": "worker-2", "at": "host", "fuse": ..., "undo": {"do": ..., ...}}
-    {"id": "netem-0@worker-2", "state": "closed"}
+    {"id": "netem-0@worker-2", "state": "open", "host": ..., "at": "host", "fuse": ..., "undo": {...}, "hmac": ...}
+    {"id": "netem-0@worker-2", "state": "closed", "hmac": ...}
 
 An entry that was opened and never closed is what `gameday heal` looks for, whatever became of the run in between. The
-undo is sh text, so it needs nothing of the fault that wrote it.
+undo is sh text, so it needs nothing of the fault that wrote it. It is also run as root, so each line is signed
+(`chaos.run.signature`) and only what this user wrote on this machine counts: a ledger of somebody else's is data.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import BinaryIO
 
 from chaos.record.events import read_jsonl
 from chaos.run.fuse import Undo
+from chaos.run.signature import is_ours, signed
 
 NAME = "ledger.jsonl"
 
@@ -80,9 +82,9 @@ class Ledger:
         self._append(*({"id": entry_id, "state": "closed"} for entry_id in ids))
 
     def still_open(self) -> list[Entry]:
-        """Return the entries that were never closed, in the order in which they were opened."""
+        """Return our entries that were never closed by us, in the order in which they were opened."""
         entries: dict[str, Entry] = {}
-        for line in read_jsonl(self.path):
+        for line in filter(is_ours, read_jsonl(self.path)):
             if line["state"] == "open":
                 undo = Undo(line["undo"]["do"], line["undo"]["clean"])
                 entries[line["id"]] = Entry(line["id"], line["host"], line["at"], line["fuse"], undo)
@@ -90,11 +92,17 @@ class Ledger:
                 entries.pop(line["id"], None)
         return list(entries.values())
 
+    def not_ours(self) -> tuple[int, int]:
+        """Return how many of its lines this user did not write on this machine, and how many lines it has."""
+        ours = [is_ours(line) for line in read_jsonl(self.path)]
+        return ours.count(False), len(ours)
+
     def _append(self, *lines: Mapping[str, object]) -> None:
+        written = b"".join(json.dumps(signed(line)).encode() + b"\n" for line in lines)
         with self._lock, self.path.open("a+b") as file:
             is_new = file.tell() == 0
             _drop_torn_line(file)
-            file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+            file.write(written)
             file.flush()
             os.fsync(file.fileno())
             if is_new:

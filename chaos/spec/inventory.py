@@ -28,6 +28,7 @@ from pydantic import (
 
 from chaos.contracts import HostView
 from chaos.errors import InventoryError
+from chaos.names import InterfaceName
 from chaos.spec.fields import Count, NotEmpty, Spec, Text
 from chaos.spec.load import check_url
 from chaos.spec.places import Path
@@ -38,7 +39,6 @@ from chaos.spec.yaml import read_yaml
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_INTERFACE = re.compile(r"[^\s/\x00-\x1f]{1,15}")  # dev_valid_name() in Linux net/core/dev.c; IFNAMSIZ is 16
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
@@ -159,7 +159,7 @@ class Defaults(Spec):
     """The environment variable that holds the password for sudo."""
     python: Text = "python3"
     """The Python there that has chaos-gameday[distributed], for a host that loads are sent from."""
-    interface: Annotated[Text, _matching(_INTERFACE, "name of an interface")] | None = None
+    interface: Annotated[InterfaceName, NotEmpty] | None = None
     """The interface that network faults act on."""
 
 
