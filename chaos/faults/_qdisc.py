@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import ClassVar, Self
 
-from chaos.contracts import Dose, Need
+from pydantic import Field
+
+from chaos.contracts import (
+    Action,
+    ControlPath,
+    Dose,
+    Fault,
+    HostView,
+    LinkState,
+    Need,
+    PlantQdisc,
+    Reading,
+    UprootQdisc,
+)
 from chaos.kernel import NO_HANDLE, ROOT, AtRoot, Beside, Flow, Link, Place, Qdisc
+from chaos.names import InterfaceName
 
 OURS = ("c4a5:", "c4a6:")
 RELEASE = (
@@ -52,16 +67,73 @@ class Seen:
     control: tuple[Flow, ...]
 
 
-def typical(interface: str) -> Seen:
-    """Return an interface with the kernel's default, reached from a documentation address (RFC 5737)."""
-    return Seen(Link(interface, exists=True, index=2, has_ifb=True), (Flow(ip_address("192.0.2.1"), 22),))
+class Impairment(Fault[Seen]):
+    """A fault that is one qdisc on an interface: all of it but the qdisc, and how to tell it from another."""
 
+    release: ClassVar[str] = RELEASE
+    qdisc_kind: ClassVar[str]
 
-def passed(interface: str, impairment: Qdisc, achieved: Mapping[str, float]) -> Dose:
-    """Judge by the packets that passed: an impairment that saw none did nothing."""
-    counted = {"packets": float(impairment.packets), "dropped": float(impairment.dropped)}
-    why = "" if impairment.packets else f"no packet left {interface} through it, so it affected nothing"
-    return Dose({**achieved, **counted}, impairment.packets > 0, why)
+    interface: InterfaceName = Field("", description="the interface; the inventory's `interface` by default")
+
+    @abstractmethod
+    def qdisc(self, link: Link) -> Qdisc:
+        """The impairment, for an interface as it was read."""
+
+    @abstractmethod
+    def shows(self, held: Qdisc, link: Link) -> bool:
+        """Whether a qdisc that the kernel holds is the one that was asked for."""
+
+    @abstractmethod
+    def achieved(self, held: Qdisc) -> dict[str, float]:
+        """What the kernel says of its parameters, by name in SI units."""
+
+    @abstractmethod
+    def longest_stay(self) -> float:
+        """How long a packet that it holds may take to be sent, in s."""
+
+    def bind(self, host: HostView) -> Self:
+        """Take the inventory's interface where the experiment names none."""
+        return self if self.interface else self.model_copy(update={"interface": host.interface})
+
+    def reading(self) -> Reading[Seen]:
+        """Ask for the interface and for the controller's own flow."""
+        return Reading((LinkState(self.interface), ControlPath()), Seen)
+
+    def objection(self, before: Seen) -> str | None:
+        """Object to an interface that is not there, or whose queueing could not be put back exactly."""
+        return objection(self.interface, before.link)
+
+    def apply(self, before: Seen) -> list[Action]:
+        """Plant the qdisc, with the controller's flow beside it."""
+        return [PlantQdisc(self.interface, self.qdisc(before.link), before.control, place(before.link))]
+
+    def revert(self, before: Seen) -> list[Action]:
+        """Take it away: the packets it holds are sent first."""
+        return [UprootQdisc(self.interface, place(before.link), min(MOST_PATIENCE, self.longest_stay()))]
+
+    def is_applied(self, before: Seen, now: Seen) -> bool:
+        """Compare the kernel's own parameters with what was asked."""
+        del before
+        held = ours(now.link)
+        return held is not None and held.kind == self.qdisc_kind and self.shows(held, now.link)
+
+    def is_reverted(self, before: Seen, now: Seen) -> bool:
+        """Compare the whole tree of qdiscs, with its classes and filters, to what it was."""
+        return before.link == now.link
+
+    def typical(self) -> Seen:
+        """An interface with the kernel's default, reached from a documentation address (RFC 5737)."""
+        link = Link(self.interface, exists=True, index=2, has_ifb=True)
+        return Seen(link, (Flow(ip_address("192.0.2.1"), 22),))
+
+    def dose(self, before: Seen, now: Seen) -> Dose:
+        """Report what the kernel holds and how many packets passed it: an impairment that saw none did nothing."""
+        held = ours(now.link)
+        if held is None or not self.is_applied(before, now):
+            return Dose({}, False, f"no such {self.qdisc_kind} on {self.interface} at the end of the fault")
+        counted = {"packets": float(held.packets), "dropped": float(held.dropped)}
+        why = "" if held.packets else f"no packet left {self.interface} through it, so it affected nothing"
+        return Dose({**self.achieved(held), **counted}, held.packets > 0, why)
 
 
 def ours(link: Link) -> Qdisc | None:

@@ -12,21 +12,9 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from chaos.contracts import (
-    Action,
-    ControlPath,
-    Dose,
-    Fault,
-    HostView,
-    LinkState,
-    Need,
-    PlantQdisc,
-    Reading,
-    UprootQdisc,
-)
+from chaos.contracts import Need
 from chaos.faults import _qdisc
 from chaos.kernel import Link, Option, Qdisc
-from chaos.names import InterfaceName
 from chaos.units import BitRate, Duration, Share
 
 _SHARES = ("loss", "duplicate", "corrupt", "reorder")
@@ -36,14 +24,13 @@ _CLOSE = {"delay": 2e-6, "jitter": 2e-6, "rate": 1.0}  # what tc's and the kerne
 _DIGITS = 1e-5  # tc's JSON has six digits
 
 
-class Netem(Fault[_qdisc.Seen]):
+class Netem(_qdisc.Impairment):
     """Delay, loss, duplication, corruption, reordering and a rate on what an interface sends."""
 
     kind: ClassVar[str] = "netem"
-    release: ClassVar[str] = _qdisc.RELEASE
+    qdisc_kind: ClassVar[str] = "netem"
     needs: ClassVar[tuple[Need, ...]] = _qdisc.needs("sch_netem")
 
-    interface: InterfaceName = Field("", description="the interface; the inventory's `interface` by default")
     delay: Duration = Field(0.0, description="added to every packet", ge=0, le=4)
     jitter: Duration = Field(0.0, description="the delay varies by plus or minus this", ge=0, le=4)
     delay_correlation: Share = Field(0.0, description="how much a packet's delay depends on the one before")
@@ -80,59 +67,29 @@ class Netem(Fault[_qdisc.Seen]):
                 raise ValueError(f"{name}_correlation needs {name}: give it too")
         return self
 
-    def bind(self, host: HostView) -> Self:
-        """Take the inventory's interface where the experiment names none."""
-        return self if self.interface else self.model_copy(update={"interface": host.interface})
+    def qdisc(self, link: Link) -> Qdisc:
+        """A netem."""
+        return Qdisc("netem", options=self.options(link))
 
-    def reading(self) -> Reading[_qdisc.Seen]:
-        """Ask for the interface and for the controller's own flow."""
-        return Reading((LinkState(self.interface), ControlPath()), _qdisc.Seen)
+    def shows(self, held: Qdisc, link: Link) -> bool:
+        """Compare, but for what tc and the kernel round."""
+        asked = self.options(link)
+        return all(_close(name, asked.get(name, 0), held.options.get(name, 0)) for name in {*asked, *held.options})
 
-    def objection(self, before: _qdisc.Seen) -> str | None:
-        """Object to an interface that is not there, or whose queueing could not be put back exactly."""
-        return _qdisc.objection(self.interface, before.link)
+    def achieved(self, held: Qdisc) -> dict[str, float]:
+        """Delay, jitter, loss and rate as the kernel has them."""
+        kept = {"delay": "delay_s", "jitter": "jitter_s", "loss": "loss", "rate": "rate_bytes_per_s"}
+        return {unit: float(held.options[name]) for name, unit in kept.items() if name in held.options}
 
-    def apply(self, before: _qdisc.Seen) -> list[Action]:
-        """Plant a netem, with the controller's flow beside it."""
-        netem = Qdisc("netem", options=self.options(before.link))
-        return [PlantQdisc(self.interface, netem, before.control, _qdisc.place(before.link))]
-
-    def revert(self, before: _qdisc.Seen) -> list[Action]:
-        """Take it away: the packets it delays are sent first."""
-        patience = _qdisc.MOST_PATIENCE if self.rate else min(_qdisc.MOST_PATIENCE, self.delay + self.jitter + 0.1)
-        return [UprootQdisc(self.interface, _qdisc.place(before.link), patience)]
-
-    def is_applied(self, before: _qdisc.Seen, now: _qdisc.Seen) -> bool:
-        """Compare the kernel's own parameters with what was asked."""
-        del before
-        netem = _qdisc.ours(now.link)
-        if netem is None or netem.kind != "netem":
-            return False
-        asked = self.options(now.link)
-        return all(_close(name, asked.get(name, 0), netem.options.get(name, 0)) for name in {*asked, *netem.options})
-
-    def is_reverted(self, before: _qdisc.Seen, now: _qdisc.Seen) -> bool:
-        """Compare the whole tree of qdiscs, with its classes and filters, to what it was."""
-        return before.link == now.link
-
-    def typical(self) -> _qdisc.Seen:
-        """An interface with the kernel's default, reached over SSH."""
-        return _qdisc.typical(self.interface)
+    def longest_stay(self) -> float:
+        """Behind a rate nobody can tell: its queue may be long."""
+        return math.inf if self.rate else self.delay + self.jitter + 0.1
 
     def asked(self) -> dict[str, float]:
         """Return what is not off, in SI."""
         units = {"delay": "delay_s", "jitter": "jitter_s", "rate": "rate_bytes_per_s"}
         given = {name: float(value) for name, value in self.options(None).items() if name not in ("limit", "gap")}
         return {units.get(name, name): value for name, value in given.items()}
-
-    def dose(self, before: _qdisc.Seen, now: _qdisc.Seen) -> Dose:
-        """Report what the kernel holds and how many packets passed it: a netem that saw none did nothing."""
-        netem = _qdisc.ours(now.link)
-        if netem is None or not self.is_applied(before, now):
-            return Dose({}, False, f"no such netem on {self.interface} at the end of the fault")
-        kept = {"delay": "delay_s", "jitter": "jitter_s", "loss": "loss", "rate": "rate_bytes_per_s"}
-        achieved = {unit: float(netem.options[name]) for name, unit in kept.items() if name in netem.options}
-        return _qdisc.passed(self.interface, netem, achieved)
 
     def options(self, link: Link | None) -> dict[str, Option]:
         """Return the qdisc's options, those that are off left out; `link` gives the line rate for the limit."""

@@ -1,4 +1,4 @@
-"""A host in namespaces of this machine, whose process 1 is its own and whose disk outlives it (tests/hosts/systemd.sh)."""
+"""A host in namespaces of this machine with a process 1 of its own, and a disk that outlives it (hosts/systemd.sh)."""
 
 from __future__ import annotations
 
