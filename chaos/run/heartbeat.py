@@ -4,8 +4,8 @@ Whatever else the controller does with a host must not let a lease run out, so o
 does nothing but renew. It prints what it finds of each thing held. Anything but what is expected (a fuse that somebody
 fired, a lock that went to another run, a host that rebooted) is told as lost: the run has no hold there any more.
 
-A beat that fails is told as missed and tried again; when the host can't be reached for a whole lease, its fuse undoes
-the fault there, which is what a lease is for.
+A beat that fails is told as missed, the first of a row, and tried again; when the host can't be reached for a whole
+lease, its fuse undoes the fault there, which is what a lease is for.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Heartbeat:
     ) -> None:
         self._target, self._lease, self._missed, self._lost = target, lease, missed, lost
         self._held: dict[str, Held] = {}
+        self._missing = False
         self._beating, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"heartbeat {target.name}", daemon=True)
 
@@ -69,8 +70,11 @@ class Heartbeat:
         try:
             said = self._target.run(script, timeout=max(2.0, self._lease / 2)).stdout.splitlines()
         except TargetError as error:
-            self._missed(error)
+            if not self._missing:
+                self._missed(error)
+            self._missing = True
             return
+        self._missing = False
         for (name, held), found in zip(self._held.items(), said, strict=False):
             if found != held.expected:
                 self._lost(f"{self._target.name}: {name} says {found!r} where {held.expected!r} was expected")

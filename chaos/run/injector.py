@@ -7,7 +7,8 @@
     revert    undo -> read until the host is as it was -> fuse disarmed -> ledger closed
 
 `revert` may be called from any state, as often as one likes. It ends in one of two ways: the host was read and is as it
-was, or `Stuck` is raised. While the host can't be reached it waits: the fuse is at work there.
+was, or `Stuck` is raised. While the host can't be reached it waits: the fuse is at work there. Where no action was ever
+begun there is nothing to read: a fuse that can't be disarmed then is left to its lease, and its entry stays open.
 """
 
 from __future__ import annotations
@@ -141,6 +142,7 @@ class Injection:
         end = self._in(self.lease + self.fault.settle + _PATIENCE)
         while why := self.try_revert():
             if not self.touched:
+                self.site.heartbeat.let_go(self._held)
                 self.events.write("note", text=f"{self.host}: an armed fuse is left to its lease, unused: {why}")
                 return
             if self.clock.now() >= end:

@@ -29,7 +29,7 @@ from chaos.run.heartbeat import Heartbeat, Held
 from chaos.run.lock import HostLock, this_process
 from chaos.run.preflight import Finding, preflight
 from chaos.run.stop import Stop, signals
-from chaos.run.trial import Trial, Watcher, write_inputs
+from chaos.run.trial import LOCK, Trial, Watcher, write_inputs
 from chaos.spec.inventory import Host
 
 LEASE = 10.0  # s: how long a fault outlives the controller
@@ -67,12 +67,12 @@ class Runner:
         ):
             left_out = spare(self.plan, preflight(self.plan, targets))
             ready = {name: target for name, target in targets.items() if name not in left_out}
-            with self._heartbeats(ready, stop) as heartbeats, self._locked(ready, heartbeats):
+            with self._heartbeats(ready, stop) as heartbeats, self._locked(ready, heartbeats) as locks:
                 before = dict(zip(ready, side_by_side(ready.values(), fingerprint), strict=True))
                 folder = new_folder(self.out, self.plan.terms.name, self.clock.utc())
                 write_inputs(folder, self.plan, self.source, self.lease, self.known, self.clock.utc().isoformat())
                 trial = Trial(
-                    self.plan, targets, controller(), heartbeats, crew, stop, folder, self.watcher, self.clock,
+                    self.plan, targets, controller(), heartbeats, locks, crew, stop, folder, self.watcher, self.clock,
                     self.lease, left_out,
                 )  # fmt: skip
                 return trial.run(before)
@@ -108,16 +108,19 @@ class Runner:
             here.close()
 
     @contextmanager
-    def _locked(self, targets: Mapping[str, Target], heartbeats: Mapping[str, Heartbeat]) -> Iterator[None]:
+    def _locked(
+        self, targets: Mapping[str, Target], heartbeats: Mapping[str, Heartbeat]
+    ) -> Iterator[Mapping[str, HostLock]]:
+        """Hold the lock of each host."""
         owner = this_process()
-        locks = [HostLock(target, owner, self.plan.terms.name, self.lease) for target in targets.values()]
+        locks = {name: HostLock(t, owner, self.plan.terms.name, self.lease) for name, t in targets.items()}
         with ExitStack() as held:
-            held.callback(side_by_side, locks, self._release)
-            side_by_side(locks, HostLock.take)
-            for lock in locks:
-                heartbeats[lock.target.name].keep("its lock", Held(lock.renewal, "held"))
-                held.callback(heartbeats[lock.target.name].let_go, "its lock")
-            yield
+            held.callback(side_by_side, locks.values(), self._release)
+            side_by_side(locks.values(), HostLock.take)
+            for name, lock in locks.items():
+                heartbeats[name].keep(LOCK, Held(lock.renewal, "held"))
+                held.callback(heartbeats[name].let_go, LOCK)
+            yield locks
 
     def _release(self, lock: HostLock) -> None:
         try:

@@ -34,11 +34,14 @@ from chaos.run.fleet import Fleet, lead
 from chaos.run.fuse import HOME
 from chaos.run.generators import Generators, Load
 from chaos.run.health import HealthProcess
-from chaos.run.heartbeat import Heartbeat
+from chaos.run.heartbeat import Heartbeat, Held
 from chaos.run.injector import Injection, Site
 from chaos.run.ledger import Ledger
+from chaos.run.lock import HostLock
 from chaos.run.stop import Stop
 
+LOCK = "its lock"
+"""What heartbeats call the lock of a host."""
 _COUNTING = 1e-7  # s before the first request for each that follows: the load counts its schedule through first
 _READING = 1.0  # s before a fault is undone, when its dose is read
 _TICK = 0.25  # s between looks at the counters
@@ -74,13 +77,14 @@ class Trial:
     """One trial of a plan on hosts that are locked.
 
     `controller` is where the fuse of a fault stands that takes its host down; `heartbeats` renew what is held on each
-    of them, by name; `left_out` says of hosts that are not to be touched why. `lease` in s.
+    of them, by name, `locks` among it; `left_out` says of hosts that are not to be touched why. `lease` in s.
     """
 
     plan: Plan
     targets: Mapping[str, Target]
     controller: Target
     heartbeats: Mapping[str, Heartbeat]
+    locks: Mapping[str, HostLock]
     crew: Generators
     stop: Stop
     folder: Path
@@ -89,6 +93,8 @@ class Trial:
     lease: float
     left_out: Mapping[str, str]
     _hosts: dict[str, str] = field(init=False)
+    _down: dict[str, list[str]] = field(init=False, default_factory=dict)
+    """By fault, the hosts that it takes down."""
 
     def __post_init__(self) -> None:
         self._hosts = {name: "left out" if name in self.left_out else "untouched" for name in self.targets}
@@ -240,6 +246,8 @@ class Trial:
         self._show(fleet, "fuse armed")
         if not self.stop.wait_until(due - int(fleet.staging * NS)):
             return
+        if step.fault.undo_from == "controller":
+            self._go_down_with(fleet)
         until = fleet.apply(due) + int(step.for_s * NS)
         self._show(fleet, f"{step.fault.kind} applied")
         self.stop.wait_until(until - int(min(_READING, step.for_s / 2) * NS))
@@ -250,8 +258,26 @@ class Trial:
         armed = [injection for injection in fleet.injections if injection.fuse is not None]
         for stuck in fleet.revert():
             self.stop.set("failed", str(stuck))
+        for host in self._down.pop(fleet.fault, ()):
+            self._come_up(host)
         for injection in armed:
             self._hosts[injection.host] = "STUCK" if injection.fuse is not None and injection.touched else "undone"
+
+    def _go_down_with(self, fleet: Fleet) -> None:
+        """Let go of the locks on hosts that lose them: what is in /run goes with the host."""
+        self._down[fleet.fault] = [injection.host for injection in fleet.active]
+        for host in self._down[fleet.fault]:
+            self.heartbeats[host].let_go(LOCK)
+
+    def _come_up(self, host: str) -> None:
+        """Take the lock of a host that was down again, where it has none, and renew it from now on."""
+        lock = self.locks[host]
+        try:
+            if lock.target.run(lock.renewal).stdout.strip() == "gone":
+                lock.take()
+            self.heartbeats[host].keep(LOCK, Held(lock.renewal, "held"))
+        except ChaosError as error:
+            self.stop.set("failed", f"{host}: its lock is lost: {error}")
 
     def _show(self, fleet: Fleet, state: str) -> None:
         self._hosts.update(dict.fromkeys((injection.host for injection in fleet.active), state))

@@ -22,7 +22,6 @@ from chaos.clock import SystemClock
 from chaos.contracts import Fault, Target
 from chaos.errors import Objection
 from chaos.faults.netem import Netem
-from chaos.faults.node_kill import NodeKill
 from chaos.faults.process_kill import ProcessKill
 from chaos.faults.process_pause import ProcessPause
 from chaos.record.events import EventLog
@@ -180,15 +179,26 @@ def test_a_killed_engine_is_back_when_the_fault_is_over(worker: Target, inject: 
         assert injection.measure_dose().confirmed
 
 
-def test_a_power_cut_ends_with_the_host_booted_anew(worker: Target, inject: Callable[..., Injection]) -> None:
+def test_a_power_cut_ends_with_the_host_booted_anew(vm_inventory: Path, worker: Target, tmp_path: Path) -> None:
+    """The whole run: the lock in the host's /run goes with it, and is taken again once it is back."""
+    (tmp_path / "cut.yaml").write_text(POWER_CUT, encoding="utf-8")
     boot = worker.run("cat /proc/sys/kernel/random/boot_id").stdout
+    argv = [sys.executable, "-m", "chaos", "run", str(tmp_path / "cut.yaml"), "-i", str(vm_inventory)]
     with left_as_found(worker):
-        with applied(inject(NodeKill(), worker)) as injection:
-            assert injection.measure_dose().confirmed
+        done = subprocess.run(
+            [*argv, "--out", str(tmp_path / "runs"), "--json"], capture_output=True, text=True, check=False
+        )
+        [verdict] = [json.loads(done.stdout)]
+        [fault] = verdict["faults"]
+        assert (fault["confirmed"], fault["reverted"], verdict["drift"]) == (True, True, []), done.stdout + done.stderr
         assert worker.run("cat /proc/sys/kernel/random/boot_id").stdout != boot
         wait_until(
             lambda: worker.run("busybox wget -q -O - http://127.0.0.1:8000/healthz", check=False).status == 0, 60
         )
+        assert worker.run("ls -A /run/gameday 2>/dev/null; true").stdout == "", "the lock was released"
+    log = next((tmp_path / "runs").glob("*/2*/events.jsonl"))
+    ended = json.loads(log.read_text().splitlines()[-1])
+    assert (ended["event"], ended["outcome"]) == ("run.ended", "done"), ended["why"]
 
 
 def test_sigkill_of_the_controller_leaves_a_clean_host(vm_inventory: Path, worker: Target, tmp_path: Path) -> None:
@@ -293,6 +303,16 @@ def wait_until(condition: Callable[[], bool], within: float) -> None:
         assert time.monotonic() < end, f"not within {within} s"
         time.sleep(0.05)
 
+
+POWER_CUT = """
+name: cut
+load:
+  url: http://{gateway}/healthz
+  arrivals: {process: constant, rate: 5/s}
+timeline: {warmup: 0s, baseline: 3s, observe: 35s}
+faults:
+  - {kind: node_kill, on: worker-1, for: 3s}
+"""
 
 EXPERIMENT = """
 name: killed
