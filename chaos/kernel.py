@@ -17,6 +17,10 @@ ROOT = "root"
 NO_HANDLE = "0:"  # the kernel's own default, which nobody asked for and which comes back by itself
 
 
+HAS_IFB = "[ -e /sys/module/ifb ] || modprobe -n -q ifb 2>/dev/null || grep -q ' ifb_setup' /proc/kallsyms"
+"""The sh condition that a kernel can make an ifb device: loaded, ready to be loaded, or built in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Qdisc:
     """One queueing discipline.

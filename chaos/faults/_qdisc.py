@@ -21,7 +21,7 @@ from chaos.contracts import (
     Reading,
     UprootQdisc,
 )
-from chaos.kernel import NO_HANDLE, ROOT, AtRoot, Beside, Flow, Link, Place, Qdisc
+from chaos.kernel import HAS_IFB, NO_HANDLE, ROOT, AtRoot, Beside, Flow, Link, Place, Qdisc
 from chaos.names import InterfaceName
 
 OURS = ("c4a5:", "c4a6:")
@@ -54,9 +54,6 @@ def needs(*modules: str) -> tuple[Need, ...]:
     of_modules = (Need(module, loadable(module), _FULL_KERNEL) for module in (*modules, "cls_u32"))
     either = f"{{ {HAS_IFB}; }} || {{ {loadable('sch_prio')}; }}"
     return (Need("tc", "command -v tc", "iproute2"), *of_modules, Need("ifb or sch_prio", either, _FULL_KERNEL))
-
-
-HAS_IFB = "[ -e /sys/module/ifb ] || modprobe -n -q ifb || grep -q ' ifb_setup' /proc/kallsyms"
 
 
 @dataclass(frozen=True)

@@ -110,10 +110,6 @@ class Fuse:
         renew = f"echo $((now + {round(self.lease * 100)})) >lease"  # no mv(1): a heartbeat is to cost no process
         return f'(cd {quote(self.folder)} && {NOW} && {renew} && read -r state <state && echo "$state")'
 
-    def renew(self) -> str:
-        """Renew the lease once and return the state. Raises TargetError when the host can't be reached."""
-        return self.target.run(self.renewal, timeout=max(2.0, self.lease / 2)).stdout.strip()
-
     def state(self) -> str:
         """Return what the fuse says of itself, or what its undo at boot says; empty where both are gone."""
         shown = f"cat {quote(self.folder)}/state || cat {self._persistent}/state || true"

@@ -98,11 +98,6 @@ class HostLock:
         held = Held.read(self._do("holder"))
         return None if held is not None and is_dead(held.owner) and not held.busy else held
 
-    def holder(self) -> str:
-        """Return the owner of the lock; empty when nobody holds the host. Only looks."""
-        held = self.held()
-        return (held.owner or _NOBODY) if held else ""
-
     def lockout(self) -> str:
         """Return why no run may begin here: what `gameday panic` left; empty where it left nothing. Only looks."""
         called = self._do("lockout").strip()

@@ -28,7 +28,7 @@ from shlex import quote
 from typing import Any
 
 from chaos.contracts import PlantQdisc, Rendered, Staged, UprootQdisc
-from chaos.kernel import NO_HANDLE, ROOT, AtRoot, Beside, Flow, Link, Option, Qdisc
+from chaos.kernel import HAS_IFB, NO_HANDLE, ROOT, AtRoot, Beside, Flow, Link, Option, Qdisc
 
 SCAFFOLD = "c4a5:"
 IMPAIRMENT = "c4a6:"
@@ -38,7 +38,6 @@ REDIRECT = 65535
 _SHOWS_OUR_FILTERS = "|".join(f"*' pref {number} '*" for number in (*PREFERENCES.values(), REDIRECT))
 _SHOWS_OURS = "grep -Eq ' (c4a5|c4a6): '"
 _SHOWS_OUR_ROOT = "grep -Eq ' (c4a5|c4a6): root'"
-HAS_IFB = "[ -e /sys/module/ifb ] || modprobe -n -q ifb 2>/dev/null || grep -q ' ifb_setup' /proc/kallsyms"
 LOAD_IFB = "[ -e /sys/module/ifb ] || modprobe -q ifb numifbs=0 2>/dev/null || :"  # by itself it makes two devices
 
 

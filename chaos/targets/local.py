@@ -8,9 +8,9 @@ from functools import cached_property
 
 from chaos.contracts import Completed, PlantQdisc, UprootQdisc
 from chaos.errors import Unreachable
-from chaos.kernel import NO_HANDLE, AtRoot, Beside, Flow, Link
+from chaos.kernel import HAS_IFB, NO_HANDLE, AtRoot, Beside, Flow, Link
 from chaos.targets._base import HostTarget
-from chaos.targets._tc import HAS_IFB, LOAD_IFB, OURS
+from chaos.targets._tc import LOAD_IFB, OURS
 from chaos.targets.netlink import Netlink
 from chaos.targets.power import CommandPower
 

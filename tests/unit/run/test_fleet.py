@@ -92,10 +92,10 @@ def test_every_objection_is_heard_and_nothing_is_touched(make: Any) -> None:
     assert hosts.fleet.revert() == []
 
 
-def test_a_host_that_can_not_be_armed_means_that_nobody_is_touched(make: Any, home: Path) -> None:
+def test_a_host_that_can_not_be_armed_means_that_nobody_is_touched(make: Any) -> None:
     hosts = make(3)
     hosts.fleet.prepare()
-    fail_to_arm(hosts, 1, home)
+    fail_to_arm(hosts, 1)
     with pytest.raises(Unreachable, match="h1: the cable was pulled"):
         hosts.fleet.arm()
     assert hosts.fleet.revert() == []
@@ -103,10 +103,10 @@ def test_a_host_that_can_not_be_armed_means_that_nobody_is_touched(make: Any, ho
     assert hosts.open_entries() == []
 
 
-def test_unless_so_many_hosts_are_enough(make: Any, home: Path) -> None:
+def test_unless_so_many_hosts_are_enough(make: Any) -> None:
     hosts = make(3, min_hosts=2)
     hosts.fleet.prepare()
-    fail_to_arm(hosts, 1, home)
+    fail_to_arm(hosts, 1)
     hosts.fleet.arm()
     assert [(event["host"], event["why"]) for event in hosts.events("host.left_out")] == [
         ("h1", "h1: the cable was pulled")
@@ -142,7 +142,7 @@ def test_a_host_clock_is_bounded_by_what_it_said() -> None:
     assert own.uptime(own.ours(1234)) == 1234
 
 
-def fail_to_arm(hosts: Hosts, index: int, home: Path) -> None:
+def fail_to_arm(hosts: Hosts, index: int) -> None:
     """Have the host's next command fail, once."""
     target, run = hosts.fuses_on[index], hosts.fuses_on[index].run
     left = [Unreachable(f"{target.name}: the cable was pulled")]
@@ -153,4 +153,3 @@ def fail_to_arm(hosts: Hosts, index: int, home: Path) -> None:
         return run(*args, **kwargs)
 
     target.run = once  # type: ignore[method-assign]
-    assert home.is_dir()

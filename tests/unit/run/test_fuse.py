@@ -55,7 +55,7 @@ def test_a_renewed_lease_does_not_fire(host: LocalTarget, home: Path) -> None:
     deadline = Path(fuse.folder, "lease")
     first = int(deadline.read_text())
     longer = fuse_for(host, home, lease=30)
-    longer.renew()
+    host.run(longer.renewal)
     assert int(deadline.read_text()) > first + 2000
     assert fuse.state() == "armed"
     fuse.disarm()
@@ -65,7 +65,7 @@ def test_a_renewed_lease_does_not_fire(host: LocalTarget, home: Path) -> None:
 def test_the_time_to_live_is_not_renewed(host: LocalTarget, home: Path) -> None:
     fuse, fault = fuse_for(host, home, ttl=1), fault_of(home)
     fuse.arm()
-    fuse.renew()
+    host.run(fuse.renewal)
     wait_until(lambda: fuse.state() == "clean: the time to live was over")
     assert not fault.exists()
     fuse.disarm()
