@@ -114,7 +114,9 @@ def _controller(
         "folder": str(recording), "lease": LEASE, "hold": _HOLD,
     }  # fmt: skip
     argv = [*hosts.enter_command, sys.executable, "-m", "tests.torture.controller", json.dumps(spec)]
-    return subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=_environment(folder)
+    )
 
 
 def _disturb(hosts: SshHosts, name: str, what: str, controller: subprocess.Popen[str], dice: random.Random) -> float:
@@ -181,11 +183,15 @@ def _heal(hosts: SshHosts, folder: Path) -> list[str]:
     for more in ([], ["--check"]):
         options = ["-i", str(folder / "inventory.yaml"), "--out", str(folder / "runs"), *more]
         argv = [*hosts.enter_command, sys.executable, "-m", "chaos", "heal", *options]
-        environment = os.environ | {"XDG_STATE_HOME": str(folder / "state")}
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=90, env=environment)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=90, env=_environment(folder))
         if done.returncode:
             wrong.append(f"heal {' '.join(more)}: {done.returncode}: {done.stdout}{done.stderr}")
     return wrong
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """A state folder of the trial's own, for both: the ledger is signed with the key in it."""
+    return os.environ | {"XDG_STATE_HOME": str(folder / "state")}
 
 
 def _tidy(hosts: SshHosts, name: str) -> None:
