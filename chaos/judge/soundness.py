@@ -65,13 +65,15 @@ def _end(recording: Recording) -> tuple[str, ...]:
 
 def _abort(recording: Recording, why: str) -> str:
     broken = recording.named("abort")
-    if broken and broken[-1].get("blind"):
+    if not broken:  # no guard of the experiment: a fuse or a lock that the run had to hold was gone
+        return f"the run was stopped: {why}; find out who let go there, or whether the host was booted, and {REPEAT}"
+    if broken[-1].get("blind"):
         return (
             f"the run was aborted since its guard `{broken[-1]['condition']}` was blind: {broken[-1].get('why')}; a "
             f"guard that can't be told is none: mend what it asks, and {REPEAT}"
         )
-    named = "`, `".join(str(e["condition"]) for e in broken) or why
-    found = f", {broken[-1]['why']}" if broken and broken[-1].get("why") else ""
+    named = "`, `".join(str(e["condition"]) for e in broken)
+    found = f", {broken[-1]['why']}" if broken[-1].get("why") else ""
     return f"the run was aborted by its guard `{named}`{found}: make the fault milder, or relax the guard"
 
 

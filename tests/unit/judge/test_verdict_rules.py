@@ -60,6 +60,11 @@ UNSOUND = {
         "the run was aborted since its guard `up < 1 for 5 s` was blind: nothing is known for 7 s; a guard that can't "
         "be told is none: mend what it asks, and repeat the run",
     ),
+    "stopped, since something else let go": (
+        replace(HEALTHY, outcome="aborted", why="worker-1: its lock says 'panic' where 'held' was expected"),
+        "the run was stopped: worker-1: its lock says 'panic' where 'held' was expected; find out who let go there, or "
+        "whether the host was booted, and repeat the run",
+    ),
     "interrupted": (
         replace(HEALTHY, outcome="interrupted", why="SIGINT"),
         "the run was interrupted (SIGINT): repeat the run",
