@@ -207,7 +207,8 @@ def reserve(port: int = 0) -> socket.socket:
     """
     for candidate in [port] if port else random.sample(_PORTS, 100):
         held = socket.socket()
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # a port of our own may have connections that linger; but two that both reuse may hold one port (socket(7))
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(port != 0))
         try:
             held.bind(("127.0.0.1", candidate))
         except OSError:
