@@ -33,7 +33,7 @@ from chaos.run.injector import Injection, Site
 from chaos.run.ledger import Ledger
 from chaos.units import SI
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WORKER_ADDRESS = "10.77.0.11"
 ENGINE = r"^\S+ -S -m chaos.lab.appliance worker --name worker-1 "
 
