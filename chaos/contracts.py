@@ -210,6 +210,8 @@ class Fault(BaseModel, ABC, Generic[S]):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: ClassVar[str]
+    example: ClassVar[str] = ""
+    """A step as it would stand in an experiment, in one line of YAML; `gameday catalog` shows it."""
     release: ClassVar[str] = "none"
     """What letting go itself does to the traffic; it is kept apart from recovery."""
     shade: ClassVar[str] = "#d9822b"

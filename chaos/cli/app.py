@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from chaos.cli import author, lab, operate, probe, review
+from chaos.cli import author, kinds, lab, operate, probe, review
 from chaos.cli._common import say
 from chaos.errors import ChaosError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
 app.command()(author.check)
 app.command()(author.schema)
 app.command()(author.plan)
-app.command()(author.catalog)
+app.command()(kinds.catalog)
 app.command()(operate.preflight)
 app.command()(operate.run)
 app.command()(operate.heal)

@@ -1,11 +1,11 @@
-"""Commands for who writes experiments: check, schema, plan, catalog. They touch no host."""
+"""Commands for who writes experiments: check, schema, plan. They touch no host."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ from chaos.cli._common import (
     inventory_of,
     print_json,
 )
-from chaos.errors import InputError, UnknownKind
+from chaos.errors import InputError
 
 if TYPE_CHECKING:
     from chaos.plan.plan import AnyPlannedLoad, Plan
@@ -87,41 +87,6 @@ def plan(file: Path, inventory: InventoryOption = None, as_json: JsonOption = Fa
             typer.echo("\n".join(f"    {line}" for script in scripts for line in script.splitlines()))
 
 
-def catalog(
-    kind: Annotated[str | None, typer.Argument(help="Only this kind.")] = None, as_json: JsonOption = False
-) -> None:
-    """List the kinds of fault and of health probe with their parameters."""
-    from chaos import catalog as kinds
-
-    faults, probes = kinds.faults(), kinds.health_probes()
-    entries = [*(_entry(*known) for known in faults), *(_probe_entry(*known) for known in probes)]
-    wanted = [entry for entry in entries if kind in (None, entry["kind"])]
-    if not wanted:
-        known = ", ".join(entry["kind"] for entry in entries)
-        raise UnknownKind(f"{kind!r} is neither a fault nor a probe (there are: {known})")
-    if as_json:
-        print_json(wanted)
-        return
-    for entry in wanted:
-        typer.secho(f"{entry['kind']} ({entry['is']})", bold=True, nl=False)
-        typer.echo(f"  {entry['summary']}")
-        for name, field in entry["parameters"].items():
-            typer.echo(f"    {name:<22} {field['default']:<12} {field['description']}")
-        if entry["is"] == "fault":
-            typer.echo(f"    needs: {', '.join(entry['needs']) or 'nothing'}; letting go: {entry['release']}")
-        typer.echo()
-
-
-def catalog_table(registry: Any) -> str:
-    """Return the kinds as a Markdown table: what each does, its parameters, what letting go does to the traffic."""
-    lines = ["| kind | does | parameters | letting go |", "| --- | --- | --- | --- |"]
-    for kind, cls in registry:
-        entry = _entry(kind, cls)
-        names = ", ".join(f"`{name}`" for name in entry["parameters"]) or "none"
-        lines.append(f"| `{kind}` | {entry['summary']} | {names} | {entry['release']} |")
-    return "\n".join(lines) + "\n"
-
-
 def _reach(plan: Plan, protect: Protect, trials: int) -> Iterator[str]:
     """Yield how far a plan reaches, and what the inventory allows, a line each."""
     from chaos.clock import SystemClock
@@ -156,25 +121,3 @@ def _said(load: AnyPlannedLoad, terms: Terms) -> str:
     if isinstance(load, PlannedTraffic):
         return f"watched every {load.interval:g} s at {load.prometheus}: {load.query}"
     return f"{load.process} {terms.rate:g}/s{' on the mean' * bool(terms.profile)} to {load.url}"
-
-
-def _entry(kind: str, cls: Any) -> dict[str, Any]:
-    needs = [f"{need.name} ({need.package})" for need in cls.needs]
-    return {"is": "fault", "kind": kind, **_described(cls), "needs": needs, "release": cls.release}
-
-
-def _probe_entry(kind: str, cls: Any) -> dict[str, Any]:
-    return {"is": "probe", "kind": kind, **_described(cls)}
-
-
-def _described(cls: Any) -> dict[str, Any]:
-    fields = {
-        name: {
-            "default": "required"
-            if field.is_required()
-            else str("" if field.default is None else field.default) or "-",
-            "description": field.description,
-        }
-        for name, field in cls.model_fields.items()
-    }
-    return {"summary": (cls.__doc__ or "").strip().splitlines()[0], "parameters": fields}

@@ -26,6 +26,7 @@ class Bandwidth(_qdisc.Impairment):
     """A limit on the rate at which an interface sends."""
 
     kind: ClassVar[str] = "bandwidth"
+    example: ClassVar[str] = "{kind: bandwidth, on: {group: workers, pick: 1}, for: 20s, rate: 100mbit}"
     qdisc_kind: ClassVar[str] = "tbf"
     needs: ClassVar[tuple[Need, ...]] = _qdisc.needs("sch_tbf")
 

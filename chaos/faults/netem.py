@@ -28,6 +28,7 @@ class Netem(_qdisc.Impairment):
     """Delay, loss, duplication, corruption, reordering and a rate on what an interface sends."""
 
     kind: ClassVar[str] = "netem"
+    example: ClassVar[str] = "{kind: netem, on: {group: workers, pick: 1}, for: 20s, delay: 50ms, jitter: 5ms}"
     qdisc_kind: ClassVar[str] = "netem"
     needs: ClassVar[tuple[Need, ...]] = _qdisc.needs("sch_netem")
 

@@ -15,6 +15,7 @@ class NodeKill(Fault[Power]):
     """Cut the power of a host, for a while."""
 
     kind: ClassVar[str] = "node_kill"
+    example: ClassVar[str] = "{kind: node_kill, on: worker-1, for: 10s}"
     release: ClassVar[str] = "the host boots: its boot time and its service's start-up are part of recovery"
     shade: ClassVar[str] = "#8f1d1d"
     undo_from: ClassVar[Literal["host", "controller"]] = "controller"

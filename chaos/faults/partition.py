@@ -71,6 +71,7 @@ class Partition(Fault[Seen]):
     """Cut a host off from its peers, or from everybody."""
 
     kind: ClassVar[str] = "partition"
+    example: ClassVar[str] = "{kind: partition, on: {group: workers, pick: 1}, for: 10s, peers: [gateway]}"
     release: ClassVar[str] = (
         "TCP backs off while nothing is answered, so a flow resumes up to its retransmission timeout after the cut"
     )

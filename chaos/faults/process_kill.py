@@ -24,6 +24,7 @@ class ProcessKill(Fault[Processes]):
     """Kill every process whose command line matches, once."""
 
     kind: ClassVar[str] = "process_kill"
+    example: ClassVar[str] = '{kind: process_kill, on: worker-1, match: "^python3 -m engine"}'
     release: ClassVar[str] = "none: connections were closed when the process died"
     shade: ClassVar[str] = "#c23030"
     settle: ClassVar[float] = 60.0

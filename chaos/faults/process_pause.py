@@ -21,6 +21,7 @@ class ProcessPause(Fault[Processes]):
     """Stop every process whose command line matches, for a while."""
 
     kind: ClassVar[str] = "process_pause"
+    example: ClassVar[str] = '{kind: process_pause, on: worker-1, for: 5s, match: "^python3 -m engine"}'
     release: ClassVar[str] = "what waited in the process's sockets is served at once, late"
     shade: ClassVar[str] = "#7a6fac"
 

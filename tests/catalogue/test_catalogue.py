@@ -7,18 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import chaos.faults
 import probes.health
 from chaos import catalog
+from chaos.cli.app import app
 from chaos.contracts import Fault
 from chaos.errors import DuplicateKind, UnknownKind
 from chaos.faults.netem import Netem
 from chaos.faults.node_kill import NodeKill
+from chaos.spec.experiment import load_experiment
+from chaos.spec.inventory import load_inventory
 from chaos.spec.probes import written
+from chaos.spec.references import check_references
 from probes.health import Probe
 
 CASES = Path(__file__).parents[1] / "cases" / "faults"
+CONTROL = Path(__file__).parents[1] / "cases" / "spec" / "good" / "control.yaml"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FAULTS = sorted(Path(inspect.getfile(chaos.faults)).parent.glob("[!_]*.py"))
 KINDS = ["bandwidth", "netem", "node_kill", "partition", "process_kill", "process_pause"]
 PROBES = ["command", "http", "icmp", "promql", "tcp"]
@@ -52,6 +59,28 @@ def test_it_has_cases_of_acting_and_of_refusing(kind: str) -> None:
 @pytest.mark.parametrize("cls", OURS, ids=KINDS)
 def test_its_release_is_said(cls: type[Fault[Any]]) -> None:
     assert cls.release != "none"
+
+
+@pytest.mark.parametrize("cls", OURS, ids=KINDS)
+def test_its_example_is_a_step_as_it_stands_in_an_experiment(cls: type[Fault[Any]], tmp_path: Path) -> None:
+    file = tmp_path / "example.yaml"
+    file.write_text(CONTROL.read_text().replace("faults: []", f"faults: [{cls.example}]"))
+    experiment = load_experiment(file, catalog.faults())
+    assert [step.fault.kind for step in experiment.faults] == [cls.kind]
+    check_references(experiment, load_inventory(CONTROL.parents[1] / "good-inventory.yaml"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_is_an_experiment_of_it(kind: str) -> None:
+    experiments = (load_experiment(path, catalog.faults()) for path in EXPERIMENTS.rglob("*.yaml"))
+    assert any(step.fault.kind == kind for experiment in experiments for step in experiment.faults)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gameday_catalog_shows_all_of_it(kind: str) -> None:
+    shown = CliRunner().invoke(app, ["catalog", kind]).output
+    for title in ("acts on:", "needs:", "dose:", "letting go:", f"example:    {{kind: {kind},"):
+        assert title in shown
 
 
 def test_two_owners_of_a_kind_are_both_named() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from chaos import catalog
-from chaos.cli.author import catalog_table
+from chaos.cli.kinds import catalog_table
 from chaos.spec.experiment import load_experiment
 from chaos.spec.inventory import load_inventory
 from chaos.spec.references import check_references
