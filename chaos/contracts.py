@@ -137,6 +137,8 @@ class Rendered:
     until: str
     staged: Staged | None = None
     """The same as `do`, where it can be had in parts."""
+    secrets: tuple[str, ...] = ()
+    """The environment variables that both need, whose values stand in neither."""
 
 
 # --- the two parties --------------------------------------------------------------------------------------------------

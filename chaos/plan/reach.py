@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from chaos.errors import PlanRefused
 from chaos.plan.step import Step
 from chaos.record.terms import Frozen
-from chaos.spec.inventory import CommandPower, Inventory
-from chaos.spec.references import needs_power
+from chaos.spec.inventory import Inventory
 
 
 class BlastRadius(Frozen):
@@ -42,7 +41,6 @@ def check_reach(steps: Sequence[Step], inventory: Inventory) -> None:
         *_protected(steps, inventory),
         *_crowded(steps, inventory),
         *_crowded_groups(steps, inventory),
-        *_undrivable(steps, inventory),
     ]
     if objections:
         raise PlanRefused("\n".join(objections))
@@ -73,16 +71,6 @@ def _crowded_groups(steps: Sequence[Step], inventory: Inventory) -> Iterator[str
             yield (
                 f"{len(hosts)} of {len(group)} hosts of group {name} would be under a fault at once, at {when:g} s:"
                 f" {_listed(hosts)}; at most {most:.0%} allowed (protect.max_fraction)"
-            )
-
-
-def _undrivable(steps: Sequence[Step], inventory: Inventory) -> Iterator[str]:
-    for step in steps:
-        power = inventory.hosts[step.host].power
-        if power and not isinstance(power, CommandPower) and needs_power(step.fault):
-            yield (
-                f"{step.id}: the power of {step.host} is of kind {power.kind}, which can be written down but not yet"
-                " driven; give it as kind command"
             )
 
 

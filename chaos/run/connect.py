@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from chaos.contracts import Target
 from chaos.errors import ChaosError, Refusal, Unreachable
-from chaos.spec.inventory import CommandPower as CommandPowerSpec
 from chaos.spec.inventory import Host
+from chaos.spec.power import CommandPower, IpmiPower, RedfishPower
 from chaos.targets.local import LocalTarget
-from chaos.targets.power import CommandPower
+from chaos.targets.power import PowerController
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -84,14 +84,18 @@ def side_by_side(items: Iterable[T], do: Callable[[T], R]) -> list[R]:
     return [future.result() for future in futures]
 
 
-def _power(name: str, host: Host) -> CommandPower | None:
+def _power(name: str, host: Host) -> PowerController | None:
     match host.power:
         case None:
             return None
-        case CommandPowerSpec(on=on, off=off, status=status):
-            return CommandPower(name, on, off, status)
-        case other:
-            raise Refusal(f"{name}: power by {other.kind} can't be switched yet; `kind: command` can")
+        case CommandPower(on=on, off=off, status=status):
+            return PowerController.by_commands(name, on, off, status)
+        case RedfishPower(url=url, user=user, password_env=secret, system=system, ca=ca):
+            _secret(name, secret)
+            return PowerController.by_redfish(name, url, user, secret, system, str(ca) if ca else None)
+        case IpmiPower(address=address, port=port, user=user, password_env=secret, cipher_suite=cipher_suite):
+            _secret(name, secret)
+            return PowerController.by_ipmi(name, address, port, user, secret, cipher_suite)
 
 
 def _secret(name: str, variable: str | None) -> str | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from shlex import quote
 
@@ -56,6 +56,8 @@ class Undo:
 
     do: str
     clean: str
+    secrets: tuple[str, ...] = field(default=(), compare=False)
+    """Environment variables of this process that both need; the fuse keeps them, and nothing else does."""
 
     @classmethod
     def of(cls, actions: Iterable[Rendered]) -> Undo:
@@ -63,7 +65,8 @@ class Undo:
         rendered = list(actions)
         do = "\n".join(f"(\n{action.do}\n)" for action in rendered)
         clean = " &&\n".join(f"(\n{action.until}\n)" for action in rendered)
-        return cls(do + "\n", clean + "\n")
+        secrets = tuple(dict.fromkeys(name for action in rendered for name in action.secrets))
+        return cls(do + "\n", clean + "\n", secrets)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Fuse:
         """Place the fuse, start it, and return once it says that it is armed and nothing can end it unseen."""
         parts = {"fuse.sh": _PROGRAM, "undo": self.undo.do, "clean": self.undo.clean}
         writes = [f"printf %s {quote(text)} >{name}" for name, text in parts.items()]
+        writes += [f'printf %s "${name}" >secret.{name}' for name in self.undo.secrets]
         span = round(self.lease * 100)
         deadlines = (
             f"{NOW}; echo {span} >span; echo $((now + {span})) >lease; echo $((now + {round(self.ttl * 100)})) >ttl;"

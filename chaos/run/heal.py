@@ -192,11 +192,11 @@ def living_owner(target: Target, home: str) -> str:
 def finish_named(target: Target, home: str, name: str, held_by: str) -> Healed:
     """Finish one fuse that stands on a host, but one that `held_by`, who is alive, has armed."""
     folder = f"{quote(home)}/fuses/{quote(name)}"
-    undo = Undo(*(target.run(f"cat {folder}/{part} 2>/dev/null || true").stdout for part in ("undo", "clean")))
-    if not undo.clean:  # the controller died while it placed the fuse, before any fault
+    do, clean = (target.run(f"cat {folder}/{part} 2>/dev/null || true").stdout for part in ("undo", "clean"))
+    if not clean:  # the controller died while it placed the fuse, before any fault
         target.run(f"rm -rf {folder}")
         return Healed(target.name, name, True, "a fuse that was never armed; nothing had been applied")
-    fuse = Fuse(target, name, undo, lease=0, ttl=0, home=home)
+    fuse = Fuse(target, name, Undo(do, clean), lease=0, ttl=0, home=home)
     if held_by and fuse.state() == "armed":
         return Healed(target.name, name, False, f"armed by a run that holds this host ({held_by}); left alone")
     return finish_fuse(target, target.name, fuse)

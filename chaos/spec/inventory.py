@@ -9,133 +9,23 @@ Passwords are never in an inventory: `password_env` names the environment variab
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Discriminator,
-    Field,
-    StrictInt,
-    Tag,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from chaos.contracts import HostView
 from chaos.errors import InventoryError
 from chaos.names import InterfaceName
+from chaos.spec.addresses import Endpoint, EnvironmentName, HostAddress, LocalPath, Name, NumericAddress, Port, number
 from chaos.spec.fields import Count, NotEmpty, Spec, Text
-from chaos.spec.load import check_url
 from chaos.spec.places import Path
+from chaos.spec.power import Power
 from chaos.spec.protect import Protect
 from chaos.spec.sheet import Sheet, found, nearest
 from chaos.spec.yaml import read_yaml
-
-_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-_HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not pattern.fullmatch(value):
-            raise ValueError(f"{value!r} is no {what}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _address(value: str) -> str:
-    try:
-        ip_address(value)
-    except ValueError:
-        if not _HOSTNAME.fullmatch(value) or re.fullmatch(r"[0-9.]+", value):
-            raise ValueError(f"{value!r} is neither an IPv4 or IPv6 address nor the name of a host") from None
-    return value
-
-
-def _endpoint(value: str) -> str:
-    check_url(f"http://{value}/")
-    if re.search(r"[/?#@\\]", value):
-        raise ValueError(f'{value!r} is no host or host:port; write it like "10.0.0.10:8000" or "[::1]:8000"')
-    return value
-
-
-def _from_folder(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, str) or not value:
-        return value
-    try:
-        path = FilePath(value).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{value!r}: {error}") from error
-    return (info.context or {}).get("folder", FilePath()) / path
-
-
-def _port(value: int) -> int:
-    if not 1 <= value <= 65535:
-        raise ValueError(f"{value} is no port; allowed are 1 to 65535")
-    return value
-
-
-def _numeric(value: str) -> str:
-    number = _number(value)
-    if number is None:
-        raise ValueError(f"{value!r} is no IPv4 or IPv6 address; names are not looked up here")
-    return str(number)
-
-
-Name = Annotated[Text, _matching(_NAME, "name of a host or group; allowed are letters, digits, _ - and .")]
-EnvironmentName = Annotated[Text, _matching(_ENVIRONMENT_NAME, "name of an environment variable")]
-LocalPath = Annotated[FilePath, BeforeValidator(_from_folder)]
-Argv = Annotated[tuple[Text, ...], NotEmpty]
-
-
-class CommandPower(Spec):
-    """A power controller behind three commands, run on the controller's machine."""
-
-    kind: Literal["command"]
-    """Commands."""
-    on: Argv
-    """Gives power; repeatable."""
-    off: Argv
-    """Cuts power; repeatable."""
-    status: Argv
-    """Prints `on` or `off`."""
-
-
-class RedfishPower(Spec):
-    """A baseboard management controller that speaks Redfish (DMTF DSP0266)."""
-
-    kind: Literal["redfish"]
-    """Redfish."""
-    url: Annotated[Text, AfterValidator(check_url)]
-    """Of the controller, without a path."""
-    user: Text
-    """The account there."""
-    password_env: EnvironmentName
-    """The environment variable that holds its password."""
-
-
-def _power_kind(value: Any) -> Any:
-    return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-
-
-def _has_power_kind(value: Any) -> Any:
-    if (kind := _power_kind(value)) not in ("command", "redfish"):
-        raise ValueError(f"must be a mapping with `kind: command` or `kind: redfish`; found kind {found(kind)}")
-    return value
-
-
-Power = Annotated[
-    Annotated[CommandPower, Tag("command")] | Annotated[RedfishPower, Tag("redfish")],
-    Discriminator(_power_kind),
-    BeforeValidator(_has_power_kind),
-]
 
 
 class Defaults(Spec):
@@ -143,7 +33,7 @@ class Defaults(Spec):
 
     connection: Literal["ssh", "netns", "local"] = "ssh"
     """ssh; netns: the network namespace of process `pid` on this machine; local: this machine itself."""
-    port: Annotated[StrictInt, AfterValidator(_port)] = 22
+    port: Port = 22
     """The port of sshd."""
     user: Text | None = None
     """The account to log in to; by default what ~/.ssh/config says, else one's own name."""
@@ -166,11 +56,11 @@ class Defaults(Spec):
 class Host(Defaults):
     """One host."""
 
-    address: Annotated[Text, AfterValidator(_address)] | None = None
+    address: HostAddress | None = None
     """An IPv4 or IPv6 address, or a name."""
-    endpoint: Annotated[Text, AfterValidator(_endpoint)] | None = None
+    endpoint: Endpoint | None = None
     """What {name} in a URL stands for, as host or host:port; by default the address."""
-    addresses: tuple[Annotated[Text, AfterValidator(_numeric)], ...] = ()
+    addresses: tuple[NumericAddress, ...] = ()
     """The IPv4 and IPv6 addresses that its peers know it by, for faults that name them; by default its address."""
     pid: Count | None = None
     """For connection netns: a process in that namespace."""
@@ -190,15 +80,15 @@ class Host(Defaults):
         """What stands for this host in a URL (RFC 3986 3.2); None where neither endpoint nor address is known."""
         if self.endpoint or not self.address:
             return self.endpoint
-        return f"[{self.address}]" if _is_ipv6(self.address) else self.address
+        return f"[{self.address}]" if isinstance(number(self.address), IPv6Address) else self.address
 
     @property
     def peer_addresses(self) -> tuple[str, ...]:
         """What its peers know it by, as numbers; empty where only a name or a forwarded port on loopback is known."""
         if self.addresses or not self.address:
             return self.addresses
-        number = _number(self.address)
-        return () if number is None or number.is_loopback else (str(number),)
+        known = number(self.address)
+        return () if known is None or known.is_loopback else (str(known),)
 
 
 class Inventory(Spec):
@@ -292,14 +182,3 @@ def _check_members(sheet: Sheet, at: Path, members: Any, hosts: dict[str, Any]) 
             sheet.wrong((*at, index), f"{member!r} is no host of this inventory{known}")
         elif member in members[:index]:
             sheet.wrong((*at, index), f"{member!r} stands twice")
-
-
-def _is_ipv6(address: str) -> bool:
-    return isinstance(_number(address), IPv6Address)
-
-
-def _number(address: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(address)
-    except ValueError:
-        return None

@@ -25,7 +25,7 @@ from chaos.contracts import (
 from chaos.errors import CommandFailed, Refusal, TargetError
 from chaos.kernel import Flow, Link
 from chaos.targets import _tc
-from chaos.targets.power import CommandPower
+from chaos.targets.power import PowerController
 
 _log = logging.getLogger("gameday.targets")
 
@@ -33,7 +33,7 @@ _log = logging.getLogger("gameday.targets")
 class HostTarget(ABC):
     """A host that runs sh. Subclasses say how; those that speak netlink also override `link` and `make`."""
 
-    def __init__(self, name: str, power: CommandPower | None = None) -> None:
+    def __init__(self, name: str, power: PowerController | None = None) -> None:
         self.name = name
         self._power = power
 
@@ -105,7 +105,7 @@ class HostTarget(ABC):
         """Make a kernel object through tc(8) and ip(8)."""
         return self.run(self.render(action).do).stdout
 
-    def _need_power(self) -> CommandPower:
+    def _need_power(self) -> PowerController:
         if self._power is None:
             raise Refusal(f"{self.name}: no power controller; give the host `power:` in the inventory")
         return self._power

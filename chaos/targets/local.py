@@ -12,13 +12,13 @@ from chaos.kernel import HAS_IFB, NO_HANDLE, AtRoot, Beside, Flow, Link
 from chaos.targets._base import HostTarget
 from chaos.targets._tc import LOAD_IFB, OURS
 from chaos.targets.netlink import Netlink
-from chaos.targets.power import CommandPower
+from chaos.targets.power import PowerController
 
 
 class LocalTarget(HostTarget):
     """`pid` names a process in the host's namespaces; without one it is this machine. No network lies between."""
 
-    def __init__(self, name: str, pid: int | None = None, power: CommandPower | None = None) -> None:
+    def __init__(self, name: str, pid: int | None = None, power: PowerController | None = None) -> None:
         super().__init__(name, power)
         self._enter = ["nsenter", "--target", str(pid), "--all"] if pid else []
         self._netlink = Netlink(name, f"/proc/{pid}/ns/net" if pid else None)

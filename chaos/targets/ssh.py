@@ -18,7 +18,7 @@ from chaos.errors import Unreachable
 from chaos.kernel import Flow
 from chaos.targets._base import HostTarget
 from chaos.targets._ssh import FAILURES, Connection, Deadline, SocketAddress, SshAddress, connect, socket_addresses
-from chaos.targets.power import CommandPower
+from chaos.targets.power import PowerController
 
 __all__ = ["SshAddress", "SshTarget"]
 
@@ -29,7 +29,7 @@ _ASK_PEER = 'printf %s "$SSH_CONNECTION"'
 class SshTarget(HostTarget):
     """One host over one connection, opened when first needed. Safe to use from several threads."""
 
-    def __init__(self, name: str, address: SshAddress, power: CommandPower | None = None) -> None:
+    def __init__(self, name: str, address: SshAddress, power: PowerController | None = None) -> None:
         super().__init__(name, power)
         self._address = address.resolved()
         self._connection: Connection | None = None

@@ -9,18 +9,18 @@ from typing import Any
 from chaos.contracts import Completed
 from chaos.kernel import Flow
 from chaos.targets._base import HostTarget
-from chaos.targets.power import CommandPower
+from chaos.targets.power import PowerController
 
 
-class SaidPower(CommandPower):
+class SaidPower(PowerController):
     """A power controller called `bmc` whose status command has printed what it has printed."""
 
     def __init__(self, status: str) -> None:
-        super().__init__("bmc", ("bmc", "on"), ("bmc", "off"), ("bmc", "status"))
+        super().__init__("bmc", "bmc on", "bmc off", "bmc status")
         object.__setattr__(self, "said", status)
 
-    def _run(self, argv: tuple[str, ...]) -> str:
-        assert argv == self.status
+    def _run(self, script: str) -> str:
+        assert script == self.status
         return str(vars(self)["said"])
 
 

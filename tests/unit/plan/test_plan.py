@@ -205,12 +205,6 @@ def test_every_line_that_is_crossed_is_said(tmp_path: Path) -> None:
     assert len(said.splitlines()) == 4
 
 
-def test_power_that_can_not_be_driven_is_refused(tmp_path: Path) -> None:
-    said = refusal(tmp_path, "{}", "{kind: outage, on: {hosts: [w1, w2]}, for: 5s}")
-    assert said.startswith("outage-0@w2: the power of w2 is of kind redfish")
-    assert len(said.splitlines()) == 1
-
-
 def test_a_name_the_inventory_does_not_have_is_a_mistake_in_the_file(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"case\.yaml:\d+:\d+: faults\[0\]\.on: 'w9' is no host or group"):
         make_plan(experiment(tmp_path, slow("w9")), inventory(tmp_path))

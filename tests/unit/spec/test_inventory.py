@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from chaos.errors import InventoryError
-from chaos.spec.inventory import CommandPower, Inventory, RedfishPower, load_inventory
+from chaos.spec.inventory import Inventory, load_inventory
+from chaos.spec.power import RedfishPower
 
 ROOT = Path(__file__).parents[3]
 CASES = ROOT / "tests" / "cases" / "spec"
@@ -31,9 +32,10 @@ def test_the_documented_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_example_for_staging() -> None:
     inventory = load_inventory(ROOT / "inventory" / "staging.example.yaml")
-    power = inventory.hosts["worker-1"].power
-    assert isinstance(power, CommandPower)
-    assert power.on[-1] == "on"
+    powers = [inventory.hosts[f"worker-{n}"].power for n in (1, 2, 3)]
+    assert [power and power.kind for power in powers] == ["redfish", "ipmi", "command"]
+    assert isinstance(powers[0], RedfishPower)
+    assert powers[0].ca == ROOT / "inventory" / "bmc-ca.pem"
     assert inventory.url_of("gateway") == "10.0.0.10:8000"
     assert inventory.url_of("worker-2") == "[2001:db8::12]"
 
