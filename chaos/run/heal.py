@@ -19,7 +19,7 @@ from shlex import quote
 from chaos.contracts import Target
 from chaos.errors import ChaosError, RecordingError, TargetError
 from chaos.run.connect import controller, controller_home, side_by_side, target_of
-from chaos.run.fuse import HOME, Fuse, Undo
+from chaos.run.fuse import HOME, OWN_HOME, Fuse, Undo
 from chaos.run.ledger import Entry, Ledger, all_ledgers
 from chaos.run.lock import HostLock, is_dead
 from chaos.run.sweep import MARKS, Swept, sweep
@@ -186,8 +186,9 @@ def _left(target: Target, home: str) -> list[Healed]:
 
 
 def fuses_on(target: Target, home: str) -> list[str]:
-    """Return the names of the fuses that stand on a host."""
-    return target.run(f"ls {quote(home)}/fuses 2>/dev/null || true").stdout.split()
+    """Return the names of the fuses that stand on a host. Raises CommandFailed where their home is not ours alone."""
+    listed = f"own_home || exit 1; ls {quote(home)}/fuses 2>/dev/null || true"
+    return target.run(f"home={quote(home)}\n{OWN_HOME}{listed}").stdout.split()
 
 
 def living_owner(target: Target, home: str) -> str:
