@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Annotated
 
-from chaos.record.terms import Frozen, Terms
+from pydantic import Field
+
+from chaos.record.terms import Frozen, Least0, Positive, Terms
 
 
 class Machine(Frozen):
@@ -29,10 +32,10 @@ class Machine(Frozen):
 class OwnFluctuation(Frozen):
     """The CV (dimensionless) of `n` windows of `window_s` at a paced `rate` (1/s)."""
 
-    rate: float
-    window_s: float
+    rate: Positive
+    window_s: Positive
     n: int
-    cv: float
+    cv: Least0
 
 
 class Calibration(Frozen):
@@ -41,8 +44,8 @@ class Calibration(Frozen):
     version: int = 1
     measured: str
     machine: Machine
-    ceiling: float
-    fluctuation: tuple[OwnFluctuation, ...]
+    ceiling: Least0
+    fluctuation: Annotated[tuple[OwnFluctuation, ...], Field(min_length=1)]
 
     def nearest(self, rate: float) -> OwnFluctuation:
         """Return the entry that speaks for a rate in 1/s."""

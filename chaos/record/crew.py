@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chaos.errors import RecordingError
+from chaos.record.reading import read_json, why
 
 
 class Crew(BaseModel):
@@ -30,6 +30,6 @@ def read_crew(folder: Path) -> Crew | None:
     if not path.exists():
         return None
     try:
-        return Crew.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        raise RecordingError(f"{path}: can't be read: {error}") from error
+        return Crew.model_validate(read_json(path))
+    except ValidationError as error:
+        raise RecordingError(f"{path}: can't be read: {why(error)}") from error

@@ -31,13 +31,63 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chaos.clock import Clock
 from chaos.errors import RecordingError
+from chaos.record.reading import why
 
 VERSION = 1
 Event = dict[str, Any]
+
+_Instant = Annotated[int, Field(gt=-(2**62), lt=2**62)]
+_Dose = dict[str, float]
+
+
+class _Fields(BaseModel):
+    """What an event may carry, where its reader counts on a type; see above."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+
+    event: str
+    t: _Instant | None = None
+    zero: _Instant | None = None
+    began: _Instant | None = None
+    offset_ns: _Instant | None = None
+    uncertainty_ns: _Instant | None = None
+    fault: str | None = None
+    host: str | None = None
+    kind: str = ""
+    outcome: str | None = None
+    why: str | None = None
+    condition: str | None = None
+    text: str | None = None
+    asked: _Dose = {}
+    achieved: _Dose = {}
+    status: int | None = None
+    worker: int | None = None
+    arrivals: int | None = None
+    numbers: list[int] | None = None
+    what: list[str] | None = None
+
+
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "load.started": ("zero",),
+    "load.ended": ("status",),
+    "probes.ended": ("status",),
+    "run.ended": ("outcome",),
+    "abort": ("condition",),
+    "fault.armed": ("fault", "host"),
+    "fault.applied": ("fault", "host", "t", "began"),
+    "fault.dose": ("fault", "host"),
+    "fault.cleared": ("fault", "host", "t"),
+    "fault.stuck": ("fault", "host"),
+    "host.drift": ("host", "what"),
+    "load.clock": ("worker", "offset_ns", "uncertainty_ns"),
+    "load.shard_lost": ("arrivals", "numbers"),
+}
 
 
 class EventLog:
@@ -63,6 +113,24 @@ class EventLog:
         self._file.close()
 
 
+def read_events(path: Path) -> tuple[Event, ...]:
+    """Return a run's events, in order. Raises RecordingError, with its line, for one that is none."""
+    return tuple(_checked(path, number, line) for number, line in enumerate(read_jsonl(path), 1))
+
+
+def _checked(path: Path, number: int, line: Any) -> Event:
+    try:
+        known = _Fields.model_validate(line)
+    except ValidationError as error:
+        raise RecordingError(f"{path}:{number}:1: not an event: {why(error)}") from error
+    needed = _NEEDED.get(known.event, ("fault", "host") if known.event.startswith("fault.") else ())
+    missing = [name for name in needed if getattr(known, name) is None]
+    if missing:
+        raise RecordingError(f"{path}:{number}:1: the event {known.event[:40]!r} has no {' and no '.join(missing)}")
+    event: Event = line
+    return event
+
+
 def read_jsonl(path: Path) -> Iterator[Event]:
     """Yield the lines of a JSONL file. A torn last line (a crash) is left out; damage elsewhere is a RecordingError."""
     if not path.exists():
@@ -70,10 +138,10 @@ def read_jsonl(path: Path) -> Iterator[Event]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise RecordingError(f"{path}: can't be read: {error}") from error
+        raise RecordingError(f"{path}: can't be read: {why(error)}") from error
     for number, line in enumerate(lines, 1):
         try:
             yield json.loads(line)
         except (ValueError, RecursionError) as error:
             if number < len(lines):
-                raise RecordingError(f"{path}:{number}:1: not a line of JSON: {error}") from error
+                raise RecordingError(f"{path}:{number}:1: not a line of JSON: {why(error)}") from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.errors import RecordingError
+from chaos.record.reading import read_json, why
 
 FILE = "fingerprints.json"
 Lines = Mapping[str, tuple[str, ...]]
@@ -35,11 +36,11 @@ def store(folder: Path, before: Lines, after: Lines) -> None:
 
 def load(folder: Path) -> Fingerprints | None:
     """Return what a recording holds; None for one without. Raises RecordingError."""
-    try:
-        held = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        before, after = ({str(h): tuple(map(str, ls)) for h, ls in held[side].items()} for side in ("before", "after"))
-    except FileNotFoundError:
+    if not (folder / FILE).exists():
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordingError(f"{folder / FILE} can't be read: {error!r}") from error
+    held = read_json(folder / FILE)
+    try:
+        before, after = ({str(h): tuple(map(str, ls)) for h, ls in held[side].items()} for side in ("before", "after"))
+    except (LookupError, TypeError, AttributeError) as error:
+        raise RecordingError(f"{folder / FILE} can't be read: {why(error)}") from error
     return Fingerprints(before, after)

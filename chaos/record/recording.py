@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,13 @@ from pydantic import ValidationError
 
 from chaos.errors import RecordingError
 from chaos.record.calibration import Calibration
-from chaos.record.events import Event, read_jsonl
+from chaos.record.events import Event, read_events
+from chaos.record.reading import read_json, refuse_links, why
 from chaos.record.samples import Samples, read_samples
 from chaos.record.terms import Terms
 from chaos.record.usage import Usage, read_usage
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,13 @@ class Recording:
     @classmethod
     def open(cls, path: Path) -> Recording:
         """Return the recording in a folder. Raises RecordingError when it is none."""
-        if not (path / "plan.json").is_file():
+        try:
+            is_one = (path / "plan.json").is_file()
+        except (OSError, ValueError) as error:
+            raise RecordingError(f"{path}: can't be read: {why(error)}") from error
+        if not is_one:
             raise RecordingError(f"{path}: not a recording: there is no plan.json in it; name a folder under runs/")
+        refuse_links(path)
         return cls(path)
 
     @cached_property
@@ -47,12 +55,12 @@ class Recording:
         try:
             return Terms.model_validate(self.plan["terms"])
         except (KeyError, ValidationError) as error:
-            raise RecordingError(f"{self.path}/plan.json: its terms can't be read: {error}") from error
+            raise RecordingError(f"{self.path}/plan.json: its terms can't be read: {why(error)}") from error
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
         """All events, in order."""
-        return tuple(read_jsonl(self.path / "events.jsonl"))
+        return read_events(self.path / "events.jsonl")
 
     @cached_property
     def samples(self) -> Samples:
@@ -61,6 +69,8 @@ class Recording:
 
     def checks(self, probe: str) -> Samples:
         """Return all checks of a health probe. Raises RecordingError where there is no such file."""
+        if not _FILE_NAME.fullmatch(probe):
+            raise RecordingError(f"{self.path}/plan.json: a probe is called {probe[:80]!r}, which is no name of a file")
         return read_samples(self.path / "probes" / f"{probe}.bin")
 
     @cached_property
@@ -70,7 +80,7 @@ class Recording:
         try:
             return Calibration.model_validate(known) if known else None
         except ValidationError as error:
-            raise RecordingError(f"{self.path}/meta.json: its calibration can't be read: {error}") from error
+            raise RecordingError(f"{self.path}/meta.json: its calibration can't be read: {why(error)}") from error
 
     @cached_property
     def usage(self) -> tuple[Usage, ...]:
@@ -88,10 +98,7 @@ class Recording:
         return int(started[0]["zero"]) if started else None
 
     def _json(self, name: str) -> dict[str, Any]:
-        try:
-            loaded = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RecordingError(f"{self.path / name}: can't be read: {error}") from error
+        loaded = read_json(self.path / name)
         if not isinstance(loaded, dict):
             raise RecordingError(f"{self.path / name}: not a JSON object")
         return loaded

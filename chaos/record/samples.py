@@ -26,8 +26,11 @@ from typing import Any
 import numpy as np
 
 from chaos.errors import RecordingError
+from chaos.record.reading import why
 
 HEADER = 4096
+_KINDS = ("<i8", "<i4", "<i2")
+_NEEDED = ("scheduled", "sent", "first", "end", "bytes", "status", "klass", "worker", "error")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,16 @@ class Samples:
 def read_samples(path: Path) -> Samples:
     """Map a samples file into memory. Raises RecordingError when the file is absent or its header is damaged."""
     header, rows = _read_rows(path)
-    return Samples(rows, tuple(header.get("classes", ["default"])), tuple(header.get("errors", ["ok"])))
+    names = {name: header.get(name, usual) for name, usual in (("classes", ["default"]), ("errors", ["ok"]))}
+    missing = [name for name in _NEEDED if name not in (rows.dtype.names or ())]
+    if missing or not all(isinstance(n, list) and n and all(isinstance(e, str) for e in n) for n in names.values()):
+        raise RecordingError(
+            f"{path}: its header is damaged: {', '.join(missing) or 'classes or errors'} can't be read"
+        )
+    for column, known in (("klass", names["classes"]), ("error", names["errors"])):
+        if len(rows) and not 0 <= rows[column].min() <= rows[column].max() < len(known):
+            raise RecordingError(f"{path}: a row's {column} is none of the {len(known)} that its header names")
+    return Samples(rows, tuple(names["classes"]), tuple(names["errors"]))
 
 
 def read_chunks(path: Path) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -58,9 +70,16 @@ def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray[Any, np.dtype[np.
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(HEADER))
-        dtype = np.dtype([(str(name), str(kind)) for name, kind in header["columns"]])
+        dtype = _dtype(header["columns"])
         count = (path.stat().st_size - HEADER) // dtype.itemsize
         rows = np.memmap(path, dtype, "r", offset=HEADER, shape=(count,)) if count > 0 else np.empty(0, dtype)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordingError(f"{path}: no samples can be read from it: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RecordingError(f"{path}: no samples can be read from it: {why(error)}") from error
     return header, rows
+
+
+def _dtype(columns: Any) -> np.dtype[np.void]:
+    """Return the type of a row: whole numbers alone. Raises ValueError and TypeError."""
+    if strange := [kind for _, kind in columns if kind not in _KINDS]:
+        raise ValueError(f"a column is of type {str(strange[0])[:20]!r}; there are {', '.join(_KINDS)}")
+    return np.dtype([(str(name), kind) for name, kind in columns])

@@ -5,9 +5,9 @@ BUDGETS is the vocabulary: a budget's name in YAML, the figure it binds, and on 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class BudgetKind(NamedTuple):
@@ -55,20 +55,34 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Finite = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Least0 = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+"""Numbers that arithmetic can bear: a recording may be somebody else's."""
+_MOST_WINDOWS = 10_000_000
+
+
 class Budget(Frozen):
     """One limit; `name` is a key of BUDGETS and `limit` is in that budget's unit."""
 
     name: str
-    limit: float
+    limit: Annotated[float, Field(allow_inf_nan=False)]
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in BUDGETS:
+            raise ValueError(f"no budget has this name (there are: {', '.join(BUDGETS)})")
+        return name
 
 
 class RatePiece(Frozen):
     """From `begin` to `end` (s from zero) the intended rate goes evenly from `first` to `last`, in 1/s."""
 
-    begin: float
-    end: float
-    first: float
-    last: float
+    begin: Finite
+    end: Finite
+    first: Least0
+    last: Least0
 
     def intended(self, begin: float, end: float) -> float:
         """Return how many requests are meant in the part of it that lies in a span."""
@@ -84,10 +98,10 @@ class ProbeTerms(Frozen):
 
     name: str
     kind: str
-    every: float
-    timeout: float
-    failure_threshold: int
-    success_threshold: int
+    every: Positive
+    timeout: Positive
+    failure_threshold: Annotated[int, Field(ge=1)]
+    success_threshold: Annotated[int, Field(ge=1)]
 
 
 class Terms(Frozen):
@@ -102,25 +116,31 @@ class Terms(Frozen):
 
     name: str
     hypothesis: str = ""
-    rate: float = 0.0
+    rate: Least0 = 0.0
     process: Process = "poisson"
-    burstiness: float = 1.0
+    burstiness: Positive = 1.0
     profile: tuple[RatePiece, ...] = ()
     classes: tuple[str, ...] = ("default",)
-    slo_latency: float | None = None
-    slo_ttft: float | None = None
-    slo_tpot: float | None = None
+    slo_latency: Least0 | None = None
+    slo_ttft: Least0 | None = None
+    slo_tpot: Least0 | None = None
     stream: bool = False
     offered_known: bool = True
     """Whether the requests that failed are counted too; of watched traffic only where a query was given for it."""
-    warmup: float
-    baseline: float
-    observe: float
-    window: float = 1.0
+    warmup: Least0
+    baseline: Least0
+    observe: Least0
+    window: Positive = 1.0
     budgets: tuple[Budget, ...] = ()
     probes: tuple[ProbeTerms, ...] = ()
     rehearsal: bool = False
     """Whether everything was done but applying and undoing the faults: such a run can't pass."""
+
+    @model_validator(mode="after")
+    def _has_a_length(self) -> Self:
+        if (self.warmup + self.baseline + self.observe) / self.window > _MOST_WINDOWS:
+            raise ValueError(f"the run is longer than {_MOST_WINDOWS:,} windows of {self.window:g} s")
+        return self
 
     @property
     def is_open_loop(self) -> bool:

@@ -8,13 +8,34 @@ offered   all requests per second, where there was a query for it; `latency` (s)
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chaos.errors import RecordingError
 from chaos.record.events import Event, read_jsonl
+from chaos.record.reading import why
 
 TRAFFIC = "traffic.jsonl"
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    window: Annotated[int, Field(ge=0, lt=2**31)]
+    qps: float | None = None
+    offered: float | None = None
+    latency: float | None = None
+    why: str = ""
 
 
 def read_traffic(folder: Path) -> tuple[Event, ...]:
     """Return the rows; none for a run that broke off before anything was asked."""
     path = folder / TRAFFIC
-    return tuple(read_jsonl(path)) if path.exists() else ()
+    rows = tuple(read_jsonl(path))
+    for number, row in enumerate(rows, 1):
+        try:
+            _Row.model_validate(row)
+        except ValidationError as error:
+            raise RecordingError(f"{path}:{number}:1: not a window of traffic: {why(error)}") from error
+    return rows

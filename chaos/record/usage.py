@@ -5,12 +5,12 @@ generator.json holds one object, or a list of them for a load that several proce
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from chaos.errors import RecordingError
+from chaos.record.reading import read_json, why
 
 
 class Usage(BaseModel):
@@ -36,7 +36,7 @@ def read_usage(path: Path) -> tuple[Usage, ...]:
     if not path.exists():
         return ()
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = read_json(path)
         return tuple(_USAGES.validate_python(loaded if isinstance(loaded, list) else [loaded]))
-    except (OSError, ValueError, ValidationError) as error:
-        raise RecordingError(f"{path}: can't be read: {error}") from error
+    except ValidationError as error:
+        raise RecordingError(f"{path}: can't be read: {why(error)}") from error

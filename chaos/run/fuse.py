@@ -23,9 +23,11 @@ from chaos.errors import FuseNotArmed
 HOME = "/run/gameday"
 PERSISTENT = "/var/lib/gameday"
 """Where the undo lies that runs at boot, a folder each; it survives a reboot."""
-_PROGRAM, _BOOT = (
-    files("chaos.run").joinpath(name).read_text(encoding="utf-8") for name in ("fuse.sh", "fuse_boot.sh")
+_PROGRAM, _BOOT, _OWN_HOME = (
+    files("chaos.run").joinpath(name).read_text(encoding="utf-8") for name in ("fuse.sh", "fuse_boot.sh", "home.sh")
 )
+OWN_HOME = re.sub(r"^ *#.*\n", "", _OWN_HOME, flags=re.MULTILINE)
+"""Sh that defines `own_home` and `enter_home` of $home, without what only we read."""
 
 # sets `now` to centiseconds of /proc/uptime, as fuse.sh does
 NOW = '{ read -r up _ </proc/uptime; now=${up%.*}${up#*.}; now=${now#"${now%%[!0]*}"}; now=${now:-0}; }'
@@ -102,8 +104,9 @@ class Fuse:
         # a run that has the lock already must not arm anything after `gameday panic` has said that all is off
         refused = f"if [ -e {quote(self.home)}/panic ]; then echo 'locked out by panic'; exit; fi"
         seen = f"for i in {_TENTHS}; do [ ! -e state ] || break; {_TENTH}; done; cat state"
-        into = f"umask 077 && mkdir -p {folder} && cd {folder} || exit 1"
-        script = "\n".join([refused, into, *writes, deadlines, self._at_boot(), started, seen])
+        home = f"home={quote(self.home)}\n{OWN_HOME}"
+        into = f"enter_home 2>&1 && mkdir -p {folder} && cd {folder} || exit 0"
+        script = "\n".join([refused, home, into, *writes, deadlines, self._at_boot(), started, seen])
         said = self.target.run(script).stdout.strip()
         if said != "armed":
             raise FuseNotArmed(f"{self.target.name}: the fuse {self.name} says {said!r} where 'armed' was expected")
@@ -141,9 +144,8 @@ class Fuse:
         """End the fuse and remove its directory; called only after the host was read clean."""
         folder = quote(self.folder)
         gone = f"stands pid || stands guardian || break; wake; {_TENTH}"
-        ended = (
-            f"cd {folder} 2>/dev/null || exit 0; {_STANDS}; {_WAKE}; touch disarm; for i in {_TENTHS}; do {gone}; done"
-        )
+        asked = f"cd {folder} 2>/dev/null || exit 0; {_STANDS}; {_WAKE}; umask 077; touch disarm"
+        ended = f"{asked}; for i in {_TENTHS}; do {gone}; done"
         # it may be dead at this moment, and systemd about to start it again
         stopped = f"[ ! -e unit ] || systemctl stop {unit_of(self.name)} 2>/dev/null"
         removed = f"cd / && rm -rf {folder}; rmdir {quote(self.home)}/fuses 2>/dev/null; true"
@@ -173,7 +175,7 @@ class Fuse:
         return self._here(f"{_STANDS}; {_WAKE}; wake; {moments}; cat state").stdout.strip()
 
     def _here(self, script: str) -> Completed:
-        return self.target.run(f"cd {quote(self.folder)} && {{ {script}; }}", check=False)
+        return self.target.run(f"umask 077; cd {quote(self.folder)} && {{ {script}; }}", check=False)
 
 
 def unit_of(name: str) -> str:

@@ -23,6 +23,7 @@
 # Once the host reads clean the fuse keeps watch for as long as a lease: a command that was on its way when the lease
 # ran out would otherwise land after the undo, with nobody left to take it away.
 cd "$1" || exit 1
+umask 077
 role=${2:-fuse}
 trap '' HUP INT QUIT PIPE
 woken='' sleeper='' terminated=''
@@ -110,6 +111,7 @@ finish() { # says a last word, if there is one to say
 limited() { # a hung command must not hang the fuse; what it starts for good (a daemon) is not to be sheltered for good
     (
         exec </dev/null >>log 2>&1
+        umask 022 # what it starts or makes is the host's, and not ours
         { echo 0 >/proc/self/oom_score_adj; } 2>/dev/null
         for group in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/cpu /sys/fs/cgroup/memory; do
             [ ! -d "$group/gameday-fuse" ] || echo 0 >"$group/cgroup.procs"

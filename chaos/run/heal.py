@@ -19,7 +19,7 @@ from shlex import quote
 from chaos.contracts import Target
 from chaos.errors import ChaosError, RecordingError, TargetError
 from chaos.run.connect import controller, controller_home, side_by_side, target_of
-from chaos.run.fuse import HOME, Fuse, Undo
+from chaos.run.fuse import HOME, OWN_HOME, Fuse, Undo
 from chaos.run.ledger import Entry, Ledger, all_ledgers
 from chaos.run.lock import HostLock, is_dead
 from chaos.run.sweep import MARKS, Swept, sweep
@@ -27,6 +27,7 @@ from chaos.spec.inventory import Inventory
 
 _PATIENCE = 30.0  # s for a fuse to undo its fault and read the host clean
 _NOTHING = "nothing of ours"
+_FOREIGN = "not written by this user on this machine, so no undo of theirs is run"
 
 
 @dataclass(frozen=True)
@@ -91,24 +92,32 @@ def _readable(ledgers: list[Ledger]) -> tuple[list[tuple[Ledger, list[Entry]]], 
     for ledger in ledgers:
         try:
             readable.append((ledger, ledger.still_open()))
-            damaged += _not_ours(ledger)
+            damaged += _not_sound(ledger)
         except RecordingError as error:
             damaged.append(Healed("controller", str(ledger.path), False, f"{error}; its hosts are swept all the same"))
     return readable, damaged
 
 
-def _not_ours(ledger: Ledger) -> list[Healed]:
+def _not_sound(ledger: Ledger) -> list[Healed]:
     """Say of a ledger that somebody else wrote that it was left alone; that somebody changed ours is not clean."""
-    others, lines = ledger.not_ours()
-    if not others:
+    lines = ledger.standings()
+    others, broken = lines.count("foreign"), [n for n, standing in enumerate(lines, 1) if standing == "misplaced"]
+    said = []
+    if others == len(lines) > 0:
+        said.append(f"it was {_FOREIGN}")
+    elif others:
+        said.append(f"{others} of its {len(lines)} lines were {_FOREIGN}")
+    if broken:
+        said.append(
+            f"before line {broken[0]} a line was taken out, put elsewhere or replaced, so no undo is run of what was "
+            "opened before it"
+        )
+    if not said:
         return []
-    ours = others < lines
-    what = f"{others} of its {lines} lines were" if ours else "it was"
+    ours = others < len(lines)
     and_then = "; look into it, then move its folder away" if ours else ""
-    return [Healed(
-        "controller", str(ledger.path), not ours, f"{what} not written by this user on this machine, so no undo of "
-        f"theirs is run; the hosts of this inventory are healed all the same{and_then}",
-    )]  # fmt: skip
+    what = f"{'; '.join(said)}; the hosts of this inventory are healed all the same{and_then}"
+    return [Healed("controller", str(ledger.path), not ours, what)]
 
 
 def _settle(ledger: Ledger, inventory: Inventory) -> Iterator[Healed]:
@@ -177,8 +186,9 @@ def _left(target: Target, home: str) -> list[Healed]:
 
 
 def fuses_on(target: Target, home: str) -> list[str]:
-    """Return the names of the fuses that stand on a host."""
-    return target.run(f"ls {quote(home)}/fuses 2>/dev/null || true").stdout.split()
+    """Return the names of the fuses that stand on a host. Raises CommandFailed where their home is not ours alone."""
+    listed = f"own_home || exit 1; ls {quote(home)}/fuses 2>/dev/null || true"
+    return target.run(f"home={quote(home)}\n{OWN_HOME}{listed}").stdout.split()
 
 
 def living_owner(target: Target, home: str) -> str:

@@ -17,11 +17,12 @@ from shlex import quote
 
 from chaos.contracts import Need, Target
 from chaos.errors import Locked, LockedOut
-from chaos.run.fuse import HOME
+from chaos.run.fuse import HOME, OWN_HOME
 
 NEEDS_FLOCK = Need("flock", "command -v flock", "util-linux")
 _TEXT = files("chaos.run").joinpath("lock.sh").read_text(encoding="utf-8")
-_PROGRAM = re.sub(r"^ *#.*\n", "", _TEXT, flags=re.MULTILINE)  # each heartbeat sends it: without what only we read
+# each heartbeat sends it: without what only we read
+_PROGRAM = OWN_HOME + re.sub(r"^ *#.*\n", "", _TEXT, flags=re.MULTILINE)
 _FIRST_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO in linux/proc_ns.h
 _NOBODY = "somebody who did not say who"
 _NO_OWNER = "/"  # a name that no owner has

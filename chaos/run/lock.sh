@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2154  # home, me, my_run, span and dead are set by lock.py before this text
+# shellcheck shell=sh disable=SC2154  # home, me, my_run, span and dead are set, and home.sh is, by lock.py before this text
 #
 # The lock of one host. In $home:
 #
@@ -73,9 +73,9 @@ in_time() { # renews the lock on standard input; fails when it is not ours or th
 }
 
 alone() { # runs a function in $home with the mutex held; $home and its mutex may vanish before we hold it
-    umask 077
+    own_home || return 1
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25; do
-        { mkdir -p "$home" && cd "$home"; } || continue
+        enter_home || continue
         # shellcheck disable=SC2094  # nobody writes to the mutex
         {
             flock 9 || return 1

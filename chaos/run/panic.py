@@ -20,7 +20,7 @@ from shlex import quote
 
 from chaos.contracts import Target
 from chaos.run.connect import controller, controller_home
-from chaos.run.fuse import HOME
+from chaos.run.fuse import HOME, OWN_HOME
 from chaos.run.heal import Healed, finish_ledgers, finish_named, living_owner, on_each, swept_up
 from chaos.run.lock import HostLock, this_process
 from chaos.spec.inventory import Inventory
@@ -70,7 +70,7 @@ def _outcome(host: str, found: list[Healed], seconds: float) -> Panicked:
 
 def _fire(target: Target, home: str, called: str) -> list[tuple[str, bool]]:
     """Mark a host and fire its fuses; return each fuse's name and whether the host was read clean of it."""
-    said = target.run(f"home={quote(home)} called={quote(called)}\n{_FIRE}").stdout
+    said = target.run(f"home={quote(home)} called={quote(called)}\n{OWN_HOME}{_FIRE}").stdout
     return [(name, word == "clean") for word, name in (line.split(" ", 1) for line in said.splitlines())]
 
 

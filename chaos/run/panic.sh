@@ -1,14 +1,13 @@
-# shellcheck shell=sh disable=SC2154  # home and called are set by panic.py before this text
+# shellcheck shell=sh disable=SC2154  # home and called are set, and home.sh is, by panic.py before this text
 #
 # Locks runs out of a host, then undoes what every fuse there holds, all at once, and prints whether each reads clean.
-umask 077
-mkdir -p "$home" && cd "$home" || exit 1
+enter_home || exit 1
 printf '%s\n' "$called" >panic.new && mv panic.new panic || exit 1
 command -v timeout >/dev/null && limit='timeout 10' || limit=
 for fuse in fuses/*; do
     [ -d "$fuse" ] || continue
     : >"$fuse/fire"
-    (cd "$fuse" && $limit sh ./undo) </dev/null >/dev/null 2>&1 &
+    (umask 022 && cd "$fuse" && $limit sh ./undo) </dev/null >/dev/null 2>&1 &
 done
 wait
 for fuse in fuses/*; do

@@ -11,7 +11,7 @@ from chaos.plan.plan import Plan, PlannedProbe
 from chaos.plan.step import Step
 from chaos.run.abort_query import unanswerable
 from chaos.run.connect import controller, controller_home, side_by_side
-from chaos.run.fuse import HOME
+from chaos.run.fuse import HOME, OWN_HOME
 from chaos.run.health import instrument
 from chaos.run.injector import read
 from chaos.run.lock import NEEDS_FLOCK, HostLock
@@ -86,9 +86,12 @@ def _ours(target: Target) -> list[Finding]:
     """What runs before this one left: a lock, a lock-out, fuses."""
     lock = HostLock(target, "", "", 0)
     held = lock.held()
-    names = target.run(f"ls {HOME}/fuses 2>/dev/null || true").stdout.split()
+    looked = f"home={HOME}\n{OWN_HOME}own_home && {{ ls {HOME}/fuses 2>/dev/null || true; }}"
+    seen = target.run(looked, check=False)
+    names = seen.stdout.split()
     why = f"left by another run: {', '.join(names)}; `gameday heal` finishes them" if names else ""
     return [
+        Finding(target.name, f"{HOME} is ours alone", seen.status == 0, seen.stderr.strip()),
         Finding(target.name, "no other run", held is None, f"held by {held}" if held else ""),
         _lockout(lock),
         Finding(target.name, "no fuse of ours", not names, why),

@@ -2,7 +2,7 @@
 
 A ledger's undo is run as root, and a ledger may come from somebody else. The key never leaves this machine: it lies in
 our state folder, readable by its user alone. The hash covers the line and nothing around it, so a folder may be moved.
-It says who wrote a line, and not that no line is missing.
+It says who wrote a line, and not that no line is missing: that the ledger's lines name each other says.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ def is_ours(line: Any) -> bool:
     if key is None or not isinstance(said, str) or not said.isascii():
         return False
     return hmac.compare_digest(said, _hash({name: line[name] for name in line if name != _FIELD}, key))
+
+
+def signature_of(line: Mapping[str, Any]) -> str:
+    """Return what a signed line bears."""
+    return str(line[_FIELD])
 
 
 def _hash(line: Mapping[str, object], key: bytes) -> str:

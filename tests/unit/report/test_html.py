@@ -104,7 +104,7 @@ def test_hostile_strings_are_shown_and_never_obeyed(tmp_path: Path) -> None:
     fault = {"fault": EVIL, "host": EVIL}
     log: list[dict[str, Any]] = [
         examples.event("load.started", -25.0, zero=examples.ZERO),
-        examples.event("fault.applied", 0.2, kind=EVIL, shade='"/><script>', **fault),
+        examples.event("fault.applied", 0.2, began=examples.ZERO, kind=EVIL, shade='"/><script>', **fault),
         examples.event("note", 1.0, text=EVIL),
     ]
     folder = examples.write_recording(tmp_path / "run", log, hypothesis=EVIL)

@@ -120,7 +120,7 @@ def test_a_line_of_another_shape_is_not_ours(line: str, run: Path, tmp_path: Pat
     with ledger.path.open("a") as file:
         file.write(line + "\n")
     assert ledger.still_open() == []
-    assert ledger.not_ours() == (1, 3)
+    assert ledger.standings() == ["sound", "sound", "foreign"]
 
 
 @pytest.mark.parametrize("text", [b"\xff\xfe\n{}\n", b"[" * 200_000 + b"\n{}\n", b"9" * 5_000 + b"\n{}\n"])
