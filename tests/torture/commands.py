@@ -16,11 +16,20 @@ from typing import Any
 import yaml
 
 from chaos.record.events import read_jsonl
+from tests.stopped_controllers import Batch
 from tests.torture.hosts import Host
 
 LEASE = 3.0  # s
 HOLD = 1.5  # s
 IMPATIENT = 2.0  # s for a controller, or heal, to say STUCK in
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a controller ended: its exit status, or minus its signal, and the steps that it took."""
+
+    status: int
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -32,10 +41,7 @@ class Commands:
 
     def controller(self, kind: str, parameters: dict[str, Any], **more: Any) -> subprocess.Popen[str]:
         """Start a controller that lives a fault; `more` is what else its SPEC says."""
-        self._recording.mkdir(parents=True)
-        inventory = yaml.safe_load(self.host.inventory_path.read_text())
-        inventory |= {"hosts": {self.host.name: inventory["hosts"][self.host.name]}, "groups": {}}
-        self._inventory.write_text(yaml.safe_dump(inventory))
+        self._prepare()
         spec = {
             "inventory": str(self._inventory), "host": self.host.name, "kind": kind, "parameters": parameters,
             "folder": str(self._recording), "lease": LEASE, "hold": HOLD,
@@ -44,6 +50,20 @@ class Commands:
         return subprocess.Popen(
             argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=self._environment
         )
+
+    def stopped_controller(self, kind: str, parameters: dict[str, Any], place: int | None, kills: str) -> Ended:
+        """Run a controller that is stopped after so many steps (None: never), and `kills` with it."""
+        self._prepare()
+        batch = Batch(
+            kind, parameters, LEASE, str(self.folder / "runs"), {}, {self.host.name: place}, kills,
+            inventory=str(self._inventory),
+        )  # fmt: skip
+        argv = self._python("tests.stopped_controllers")
+        done = subprocess.run(
+            argv, input=batch.dumps(), capture_output=True, text=True, timeout=300, env=self._environment, check=True
+        )
+        _, status, steps = done.stdout.split()
+        return Ended(int(status), int(steps))
 
     def has_happened(self, event: str) -> bool:
         """Whether the controller has noted such an event."""
@@ -64,6 +84,12 @@ class Commands:
             for options, said in done.items()
             if said.returncode
         ]
+
+    def _prepare(self) -> None:
+        self._recording.mkdir(parents=True)
+        inventory = yaml.safe_load(self.host.inventory_path.read_text())
+        inventory |= {"hosts": {self.host.name: inventory["hosts"][self.host.name]}, "groups": {}}
+        self._inventory.write_text(yaml.safe_dump(inventory))
 
     def _python(self, *arguments: str) -> list[str]:
         return [*self.host.enter_command, sys.executable, "-m", *arguments]

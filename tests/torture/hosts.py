@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from shlex import quote
-from typing import Literal, Protocol
+from typing import Concatenate, Literal, ParamSpec, Protocol, TypeVar
 from unittest import mock
 
 from chaos import lab
@@ -25,6 +27,8 @@ from chaos.spec.inventory import load_inventory
 from chaos.targets.local import LocalTarget
 from tests.hosts import SshHosts, ssh_hosts
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Sort = Literal["namespaced", "vm"]
 INTERFACE = "eth0"  # of both: what SSH comes by
 
@@ -142,6 +146,28 @@ class VirtualHost:
         """A machine that fell back to another clock is no host (`chaos.lab.vm`)."""
         clock = self.target.run("cat /sys/devices/system/clocksource/clocksource0/current_clocksource")
         return clock.stdout.strip() == "tsc"
+
+
+class Pool:
+    """Hosts alike; each has one thing done on it at a time."""
+
+    def __init__(self, hosts: Sequence[Host]) -> None:
+        self.threads = ThreadPoolExecutor(max(1, len(hosts)))
+        self._free: SimpleQueue[Host] = SimpleQueue()
+        for host in hosts:
+            self._free.put(host)
+
+    def submit(self, do: Callable[Concatenate[Host, P], T], *args: P.args, **options: P.kwargs) -> Future[T]:
+        """Do it on the host that is free next."""
+
+        def on_host() -> T:
+            host = self._free.get()
+            try:
+                return do(host, *args, **options)
+            finally:
+                self._free.put(host)
+
+        return self.threads.submit(on_host)
 
 
 @contextmanager

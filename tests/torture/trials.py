@@ -25,37 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chaos.errors import ChaosError, TargetError
-from chaos.run.fingerprint import drift, fingerprint
-from chaos.run.sweep import MARKS, sweep
+from chaos.errors import ChaosError
+from chaos.run.fingerprint import drift
 from tests.torture.commands import LEASE, Commands
 from tests.torture.hosts import INTERFACE, Host, Sort
+from tests.torture.scene import DECOY, clear_scene, left, set_scene, settled_fingerprint, wait_until_clear
 from tests.torture.stuck import TOOLS, told_and_healed
 
-_DECOY = "sleep 98765"
-_BEFORE = f"""
-nft -f - <<'END'
-table inet somebody {{ chain input {{ type filter hook input priority 0; tcp dport 9 counter drop; }}; }}
-END
-tc qdisc replace dev {INTERFACE} root handle 7: htb default 10
-tc class replace dev {INTERFACE} parent 7: classid 7:10 htb rate 1gbit
-tc filter replace dev {INTERFACE} parent 7: pref 5 handle 800::1 protocol ip u32 match ip dport 9 0xffff flowid 7:10
-{_DECOY} </dev/null >/dev/null 2>&1 &
-echo $! >/run/decoy
-"""
-_AFTER = f"""
-nft delete table inet somebody; tc qdisc del dev {INTERFACE} root
-[ ! -e /run/decoy ] || {{ kill -KILL "$(cat /run/decoy)"; rm -f /run/decoy; }}
-true
-"""
-# a new link-local address brings its route once nobody else was found to have it (RFC 4862, 5.4)
-_SETTLED = 'for i in 1 2 3 4 5 6 7 8 9; do [ -n "$(ip -6 addr show tentative)" ] || break; sleep 0.5; done'
 _KILL = 'for f in /run/gameday/fuses/*/%s; do read -r p <"$f" && kill -KILL "$p"; done 2>/dev/null; true'
-# what impairs a host, and fuses that have not let go: looked at again and again, so as few programs as can be
-_GLANCE = """
-grep -l '^State:.T' /proc/[0-9]*/status; nft list tables | grep gameday_; ip -o link show type ifb | grep gameday
-tc qdisc show | grep ' c4a[56]: '; cat /run/gameday/fuses/*/state | grep -v -e ^clean -e ^disarmed | sed 's/^/fuse: /'
-"""
 DISTURBANCES = ("controller", "controller", "fuse", "guardian", "sshd", "path", "reboot", "nothing", "tool")
 
 
@@ -114,17 +91,16 @@ def run_trial(host: Host, seed: int, folder: Path) -> Outcome:
 
 
 def _lived(host: Host, trial: Trial, commands: Commands) -> tuple[float | None, list[str]]:
-    host.target.run(_BEFORE)
-    before = _fingerprint(host)
+    before = set_scene(host)
     if trial.disturbed == "tool":
         cleared, wrong = told_and_healed(host, trial.kind, trial.parameters, trial.at, commands)
     else:
         cleared, wrong = _disturbed_and_clean(host, trial, commands)
         wrong += commands.heal_wrong()
     if trial.disturbed != "reboot":
-        wrong += [f"drift: {line}" for line in drift(before, _fingerprint(host))]
-    wrong += [f"left at the end: {what}" for what in _left(host)]
-    host.target.run(_AFTER)
+        wrong += [f"drift: {line}" for line in drift(before, settled_fingerprint(host))]
+    wrong += [f"left at the end: {what}" for what in left(host)]
+    clear_scene(host)
     return cleared, wrong
 
 
@@ -140,16 +116,11 @@ def _disturbed(dice: random.Random) -> str:
 def _faults(dice: random.Random) -> dict[str, dict[str, Any]]:
     delay = {"delay": f"{dice.randint(1, 200)}ms", "jitter": f"{dice.randint(1, 50)}ms"}
     return {
-        "process_pause": {"match": f"^{_DECOY}"},
+        "process_pause": {"match": f"^{DECOY}"},
         "bandwidth": {"interface": INTERFACE, "rate": f"{dice.randint(1, 900)}mbit"},
         "partition": {"action": dice.choice(["drop", "reject"]), "direction": dice.choice(["both", "ingress"])},
         "netem": {"interface": INTERFACE} | dice.choice([delay, {"loss": f"{dice.randint(1, 60)}%"}]),
     }
-
-
-def _fingerprint(host: Host) -> tuple[str, ...]:
-    host.target.run(_SETTLED)
-    return fingerprint(host.target)
 
 
 def _disturbed_and_clean(host: Host, trial: Trial, commands: Commands) -> tuple[float, list[str]]:
@@ -161,8 +132,8 @@ def _disturbed_and_clean(host: Host, trial: Trial, commands: Commands) -> tuple[
     if trial.disturbed != "controller":
         start = max(ended, began + host.life)
     assert trial.allowed is not None
-    cleared, wrong = _cleared(host, start, trial.allowed)
-    wrong += _left(host)
+    cleared, wrong = wait_until_clear(host, start, trial.allowed)
+    wrong += left(host)
     if trial.disturbed != "controller":
         wrong += _status(controller, rebooted=trial.disturbed == "reboot")
     return cleared, wrong
@@ -184,33 +155,6 @@ def _disturb(host: Host, trial: Trial, controller: subprocess.Popen[str]) -> Non
             host.lose_path(trial.away)
         case "reboot":
             host.reboot()
-
-
-def _impaired(host: Host) -> list[str]:
-    try:
-        return host.target.run(f"{{ {_GLANCE} }} 2>/dev/null; true").stdout.splitlines()
-    except TargetError as error:
-        return [f"can't be read: {error}"]
-
-
-def _left(host: Host) -> list[str]:
-    """Return all of ours that impairs the host, and all that bears a mark."""
-    return _impaired(host) + [f"{swept.name} {swept.item}" for swept in sweep(host.target, MARKS, remove=False)]
-
-
-def _cleared(host: Host, start: float, allowed: float) -> tuple[float, list[str]]:
-    """Look until nothing impairs the host; return how long that took (s), and what was left when the time was over.
-
-    What a look takes beyond its time shows a machine without time, and does not count.
-    """
-    while True:
-        began = time.monotonic()
-        found = _impaired(host)
-        ended = time.monotonic()
-        start += max(0.0, ended - began - host.look)
-        if not found or ended > start + allowed:
-            return max(0.0, ended - start), [f"left: {what}" for what in found]
-        time.sleep(0.1)
 
 
 def _status(controller: subprocess.Popen[str], *, rebooted: bool) -> list[str]:
