@@ -21,11 +21,13 @@ from chaos.clock import SystemClock
 from chaos.contracts import Target
 from chaos.errors import ChaosError
 from chaos.record.events import EventLog
+from chaos.run.connect import target_of
 from chaos.run.fuse import HOME
 from chaos.run.heartbeat import Heartbeat, Held
 from chaos.run.injector import Injection, Site
 from chaos.run.ledger import Ledger
 from chaos.run.lock import HostLock, this_process
+from chaos.spec.inventory import load_inventory
 from chaos.targets.local import LocalTarget
 from tests.stopping import Steps, live
 
@@ -35,7 +37,8 @@ PROGRAMS = {"nothing": (), "fuse": ("pid",), "pair": ("guardian", "pid")}
 
 @dataclass(frozen=True)
 class Batch:
-    """`places`: after how many steps each controller is stopped, by host; None never. `pids` names the hosts.
+    """`places`: after how many steps each controller is stopped, by host; None never. `pids` names the hosts, or an
+    inventory (its file) does.
 
     Right then `kills` is killed: nothing, the fuse's program, or both of its pair. With `goes_on` nobody else is.
     """
@@ -48,6 +51,7 @@ class Batch:
     places: dict[str, int | None]
     kills: str = "nothing"
     goes_on: bool = False
+    inventory: str = ""
 
     def dumps(self) -> str:
         """Return it as JSON."""
@@ -81,7 +85,7 @@ def _ended(name: str, child: int, reader: int) -> tuple[str, int, int]:
 
 def _control(batch: Batch, name: str, told: int) -> int:
     """Live the fault on one host as a run does: lock, heartbeat, injection; return the exit status."""
-    target, place = LocalTarget(name, batch.pids[name]), batch.places[name]
+    target, place = _target(batch, name), batch.places[name]
     steps = _Told(told, place, lambda: _stop(target, batch))
     folder = Path(batch.runs) / "exhaustive" / f"{batch.kind}-{name}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,6 +109,12 @@ def _control(batch: Batch, name: str, told: int) -> int:
             beat.stop()
             lock.release()
     return 0
+
+
+def _target(batch: Batch, name: str) -> Target:
+    if batch.inventory:
+        return target_of(name, load_inventory(Path(batch.inventory)).hosts[name])
+    return LocalTarget(name, batch.pids[name])
 
 
 class _Told(Steps):

@@ -1,7 +1,9 @@
 """The controller of one trial: `python -m tests.torture.controller SPEC` locks a host, lives one injection, lets go.
 
-SPEC is JSON: inventory, host, kind, parameters, folder (of the recording), lease and hold in s. It does what a run
-does, with the run's own parts, and no load beside. Exit 0: read clean; 5: STUCK.
+SPEC is JSON: inventory, host, kind, parameters, folder (of the recording), lease and hold in s. Where it gives
+`enough`, a file, the hold is over once that is there; where it gives `patience`, in s, STUCK is said after that.
+
+It does what a run does, with the run's own parts, and no load beside. Exit 0: read clean; 5: STUCK.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from chaos import catalog
 from chaos.clock import SystemClock
 from chaos.errors import ChaosError, Stuck
 from chaos.record.events import EventLog
+from chaos.run import injector
 from chaos.run.connect import target_of
 from chaos.run.fuse import HOME
 from chaos.run.heartbeat import Heartbeat, Held
@@ -32,6 +35,7 @@ def main(spec: dict[str, object]) -> int:
     target = target_of(host, inventory.hosts[host])
     fault = catalog.faults().get(str(spec["kind"])).model_validate(spec["parameters"]).bind(inventory.view(host))
     events, ledger = EventLog(folder / "events.jsonl", SystemClock()), Ledger(folder)
+    injector._PATIENCE = float(str(spec.get("patience", injector._PATIENCE)))
     beat = Heartbeat(target, lease, lambda _: None, lambda _: None)
     beat.start()
     lock = HostLock(target, this_process(), "torture", lease)
@@ -52,12 +56,18 @@ def main(spec: dict[str, object]) -> int:
             injection.prepare()
             injection.arm()
             injection.apply()
-            time.sleep(hold)
+            _hold(hold, spec.get("enough"))
         finally:
             injection.revert()
             beat.stop()
             lock.release()
     return 0
+
+
+def _hold(seconds: float, enough: object) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and not (enough and Path(str(enough)).exists()):
+        time.sleep(min(left, 0.1))
 
 
 if __name__ == "__main__":

@@ -1,200 +1,169 @@
 """One trial: a fault is lived on a host by a real controller, something dies at a random instant, and it must let go.
 
-Everything about a trial follows from its seed: the kind of fault and its parameters, what is disturbed, and when.
-Before it somebody else's objects are put on the host; afterwards they must be there to the letter.
+Everything about a trial follows from its seed and the sort of its host: the kind of fault and its parameters, what is
+disturbed, and when. Before it somebody else's objects are put on the host; afterwards they must be there to the letter.
 
     disturbed     what happens                                               clean within
     controller    SIGKILL                                                    lease + 2 s
     fuse          SIGKILL of the fuse's program                              lease + 5 s of the disturbance's end
     guardian      SIGKILL of its partner                                       "
     sshd          listener and sessions killed, started again later            "
-    path          the network is cut at the bridge, mended later               "
-    reboot        the host's first process is killed, the host started anew    "
+    path          the network is cut, mended later                             "
+    reboot        the host ends at once, and is booted                         "
+    tool          what the undo needs is taken away: STUCK (tests/torture/stuck.py)
     nothing       the control                                                  "
 """
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import yaml
+from chaos.errors import ChaosError
+from chaos.run.fingerprint import drift
+from tests.torture.commands import LEASE, Commands
+from tests.torture.hosts import INTERFACE, Host, Sort
+from tests.torture.scene import DECOY, clear_scene, left, set_scene, settled_fingerprint, wait_until_clear
+from tests.torture.stuck import TOOLS, told_and_healed
 
-from chaos.errors import TargetError
-from chaos.run.fingerprint import drift, fingerprint
-from chaos.run.sweep import MARKS, sweep
-from chaos.targets.local import LocalTarget
-from tests.hosts import SshHosts
+_KILL = 'for f in /run/gameday/fuses/*/%s; do read -r p <"$f" && kill -KILL "$p"; done 2>/dev/null; true'
+DISTURBANCES = ("controller", "controller", "fuse", "guardian", "sshd", "path", "reboot", "nothing", "tool")
 
-LEASE = 3.0  # s
-_LIFE = 4.0  # s: connecting, arming, applying, holding, undoing
-_HOLD = 1.5  # s
-_LOOK = 0.5  # s: what a look at a host may take
-_DECOY = "sleep 98765"
-_FOREIGN = """
-nft -f - <<'END'
-table inet somebody { chain input { type filter hook input priority 0; tcp dport 9 counter drop; }; }
-END
-tc qdisc replace dev eth0 root handle 7: htb default 10
-tc class replace dev eth0 parent 7: classid 7:10 htb rate 1gbit
-tc filter replace dev eth0 parent 7: pref 5 handle 800::1 protocol ip u32 match ip dport 9 0xffff flowid 7:10
-"""
-# a new host's link-local address brings its route once nobody else was found to have it (RFC 4862, 5.4)
-_SETTLED = 'for i in 1 2 3 4 5 6 7 8 9; do [ -n "$(ip -6 addr show dev eth0 tentative)" ] || break; sleep 0.5; done'
-DISTURBANCES = ("controller", "controller", "fuse", "guardian", "sshd", "path", "reboot", "nothing")
+
+@dataclass(frozen=True)
+class Trial:
+    """What a seed says. `at` is a share of the fault's life; `away` in s, for what is mended."""
+
+    seed: int
+    disturbed: str
+    kind: str
+    parameters: dict[str, Any]
+    at: float
+    away: float
+
+    @classmethod
+    def of(cls, seed: int, possible: tuple[str, ...]) -> Trial:
+        """Throw the dice."""
+        dice = random.Random(seed)
+        disturbed, faults = _disturbed(dice), _faults(dice)
+        usable = [kind for kind in possible if disturbed != "tool" or kind in TOOLS]
+        kind = dice.choice(usable)
+        return cls(seed, disturbed, kind, faults[kind], dice.random(), dice.uniform(0.2, 2 * LEASE))
+
+    @property
+    def allowed(self) -> float | None:
+        """How long the host may take to be clean, in s; of one that is STUCK that can't be said."""
+        return {"controller": LEASE + 2, "tool": None}.get(self.disturbed, LEASE + 5)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial; `wrong` says each promise that was broken. `cleared` in s after the disturbance."""
+    """What became of a trial; `wrong` says each promise that was broken. `at` and `cleared` in s.
 
-    seed: int
-    kind: str
-    disturbed: str
+    `cleared` counts from when the disturbance and the fault's own life were over (of a killed controller: from its
+    death), and is None where there is nothing that can be said.
+    """
+
+    trial: Trial
+    sort: Sort
     at: float
-    cleared: float
+    cleared: float | None
     wrong: tuple[str, ...]
 
 
-def run_trial(hosts: SshHosts, name: str, seed: int, folder: Path) -> Outcome:
-    """Run the trial of a seed on a host of its own."""
-    dice = random.Random(seed)
-    kind, parameters = dice.choice(_kinds(dice))
-    disturbed, at = dice.choice(DISTURBANCES), dice.uniform(0, _LIFE)
-    here = LocalTarget(name, hosts.pid_of(name))
-    hosts.inside(name, f"{_FOREIGN}\n{_SETTLED}\n{_DECOY} >/dev/null 2>&1 &")
-    before = fingerprint(here)
-    controller = _controller(hosts, name, kind, parameters, folder)
+def run_trial(host: Host, seed: int, folder: Path) -> Outcome:
+    """Run the trial of a seed. A host that may not be what it was is booted, whatever the reason."""
+    trial = Trial.of(seed, host.kinds)
+    at, cleared = trial.at * host.life, None
+    try:
+        cleared, wrong = _lived(host, trial, Commands(host, folder))
+    except (ChaosError, OSError, subprocess.SubprocessError, AssertionError):
+        wrong = [f"the trial itself failed: {traceback.format_exc()}"]
+    if wrong:
+        host.reboot()
+    return Outcome(trial, host.sort, at, cleared, tuple(wrong))
+
+
+def _lived(host: Host, trial: Trial, commands: Commands) -> tuple[float | None, list[str]]:
+    before = set_scene(host)
+    if trial.disturbed == "tool":
+        cleared, wrong = told_and_healed(host, trial.kind, trial.parameters, trial.at, commands)
+    else:
+        cleared, wrong = _disturbed_and_clean(host, trial, commands)
+        wrong += commands.heal_wrong()
+    if trial.disturbed != "reboot":
+        wrong += [f"drift: {line}" for line in drift(before, settled_fingerprint(host))]
+    wrong += [f"left at the end: {what}" for what in left(host)]
+    clear_scene(host)
+    return cleared, wrong
+
+
+def takes_long(seed: int) -> bool:
+    """Whether a trial had better begin first, lest all the others wait for it."""
+    return _disturbed(random.Random(seed)) == "tool"
+
+
+def _disturbed(dice: random.Random) -> str:
+    return dice.choice(DISTURBANCES)
+
+
+def _faults(dice: random.Random) -> dict[str, dict[str, Any]]:
+    delay = {"delay": f"{dice.randint(1, 200)}ms", "jitter": f"{dice.randint(1, 50)}ms"}
+    return {
+        "process_pause": {"match": f"^{DECOY}"},
+        "bandwidth": {"interface": INTERFACE, "rate": f"{dice.randint(1, 900)}mbit"},
+        "partition": {"action": dice.choice(["drop", "reject"]), "direction": dice.choice(["both", "ingress"])},
+        "netem": {"interface": INTERFACE} | dice.choice([delay, {"loss": f"{dice.randint(1, 60)}%"}]),
+    }
+
+
+def _disturbed_and_clean(host: Host, trial: Trial, commands: Commands) -> tuple[float, list[str]]:
+    controller = commands.controller(trial.kind, trial.parameters)
     began = time.monotonic()
-    time.sleep(at)
-    ended = _disturb(hosts, name, disturbed, controller, dice)
-    rebooted = disturbed == "reboot"
-    here = LocalTarget(name, hosts.pid_of(name))
-    start = ended if disturbed == "controller" else max(ended, began + _LIFE)
-    allowed = LEASE + (2 if disturbed == "controller" else 5)
-    wrong = _wait(lambda: _left(here), start + allowed)
-    cleared = time.monotonic() - ended
-    if disturbed != "controller":
-        wrong += _status(controller, rebooted)
-    wrong += _heal(hosts, folder)
-    if not rebooted:
-        wrong += [f"drift: {line}" for line in drift(before, fingerprint(here))]
-    _tidy(hosts, name)
-    here.close()
-    return Outcome(seed, kind, disturbed, at, cleared, tuple(wrong))
+    time.sleep(trial.at * host.life)
+    _disturb(host, trial, controller)
+    start = ended = time.monotonic()
+    if trial.disturbed != "controller":
+        start = max(ended, began + host.life)
+    assert trial.allowed is not None
+    cleared, wrong = wait_until_clear(host, start, trial.allowed)
+    wrong += left(host)
+    if trial.disturbed != "controller":
+        wrong += _status(controller, rebooted=trial.disturbed == "reboot")
+    return cleared, wrong
 
 
-def _kinds(dice: random.Random) -> list[tuple[str, dict[str, object]]]:
-    return [
-        ("process_pause", {"match": f"^{_DECOY}"}),
-        ("bandwidth", {"interface": "eth0", "rate": f"{dice.randint(1, 900)}mbit"}),
-        ("partition", {"action": dice.choice(["drop", "reject"]), "direction": dice.choice(["both", "ingress"])}),
-    ]
-
-
-def _controller(
-    hosts: SshHosts, name: str, kind: str, parameters: dict[str, object], folder: Path
-) -> subprocess.Popen[str]:
-    recording = folder / "runs" / "torture" / folder.name
-    recording.mkdir(parents=True)
-    inventory = yaml.safe_load(hosts.inventory_path.read_text())
-    inventory["hosts"] = {name: inventory["hosts"][name]}
-    inventory["groups"] = {}
-    (folder / "inventory.yaml").write_text(yaml.safe_dump(inventory))
-    spec = {
-        "inventory": str(folder / "inventory.yaml"), "host": name, "kind": kind, "parameters": parameters,
-        "folder": str(recording), "lease": LEASE, "hold": _HOLD,
-    }  # fmt: skip
-    argv = [*hosts.enter_command, sys.executable, "-m", "tests.torture.controller", json.dumps(spec)]
-    return subprocess.Popen(
-        argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=_environment(folder)
-    )
-
-
-def _disturb(hosts: SshHosts, name: str, what: str, controller: subprocess.Popen[str], dice: random.Random) -> float:
-    """Do it, and mend what can be mended; return when it was over."""
-    away = dice.uniform(0.2, 2 * LEASE)
-    match what:
+def _disturb(host: Host, trial: Trial, controller: subprocess.Popen[str]) -> None:
+    """Do it, and mend what can be mended."""
+    match trial.disturbed:
         case "controller":
             controller.kill()
             controller.communicate()
-        case "fuse" | "guardian":
-            file = "pid" if what == "fuse" else "guardian"
-            kill = 'for f in /run/gameday/fuses/*/%s; do read -r p <"$f" && kill -KILL "$p"; done 2>/dev/null; true'
-            hosts.inside(name, kill % file)
+        case "fuse":
+            host.target.run(_KILL % "pid")
+        case "guardian":
+            host.target.run(_KILL % "guardian")
         case "sshd":
-            hosts.stop_sshd(name)
-            time.sleep(away)
-            hosts.start_sshd(name)
+            host.lose_sshd(trial.away)
         case "path":
-            hosts.cut(name)
-            time.sleep(away)
-            hosts.mend(name)
+            host.lose_path(trial.away)
         case "reboot":
-            hosts.reboot(name)
-    return time.monotonic()
+            host.reboot()
 
 
-def _left(here: LocalTarget) -> list[str]:
-    """Return what of a fault can be read on the host: marks, a stopped decoy, a fuse that has not let go."""
-    try:
-        found = [f"{swept.name} {swept.item}" for swept in sweep(here, MARKS, remove=False)]
-        stopped = here.run("grep -l '^State:.T' /proc/[0-9]*/status 2>/dev/null; true").stdout.split()
-        states = here.run("cat /run/gameday/fuses/*/state 2>/dev/null; true").stdout.splitlines()
-    except TargetError as error:
-        return [f"can't be read: {error}"]
-    return found + stopped + [f"fuse: {state}" for state in states if not state.startswith(("clean", "disarmed"))]
-
-
-def _wait(left: Callable[[], list[str]], until: float) -> list[str]:
-    """Look until nothing is left; a look that takes long shows a machine without time, which moves the deadline."""
-    while True:
-        began = time.monotonic()
-        if not (found := left()):
-            return []
-        until += max(0.0, time.monotonic() - began - _LOOK)
-        if time.monotonic() > until:
-            return [f"left: {what}" for what in found]
-        time.sleep(0.1)
-
-
-def _status(controller: subprocess.Popen[str], rebooted: bool) -> list[str]:
+def _status(controller: subprocess.Popen[str], *, rebooted: bool) -> list[str]:
     """The controller must end by itself, and never say STUCK of a host that is clean."""
     try:
-        _, said = controller.communicate(timeout=60)
+        _, said = controller.communicate(timeout=90)
     except subprocess.TimeoutExpired:
         controller.send_signal(signal.SIGKILL)
         controller.communicate()
         return ["the controller did not end"]
     allowed = (0, 4, 5) if rebooted else (0, 4)  # what a reboot took away nobody can read as it was
     return [] if controller.returncode in allowed else [f"the controller ended with {controller.returncode}: {said}"]
-
-
-def _heal(hosts: SshHosts, folder: Path) -> list[str]:
-    wrong = []
-    for more in ([], ["--check"]):
-        options = ["-i", str(folder / "inventory.yaml"), "--out", str(folder / "runs"), *more]
-        argv = [*hosts.enter_command, sys.executable, "-m", "chaos", "heal", *options]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=90, env=_environment(folder))
-        if done.returncode:
-            wrong.append(f"heal {' '.join(more)}: {done.returncode}: {done.stdout}{done.stderr}")
-    return wrong
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """A state folder of the trial's own, for both: the ledger is signed with the key in it."""
-    return os.environ | {"XDG_STATE_HOME": str(folder / "state")}
-
-
-def _tidy(hosts: SshHosts, name: str) -> None:
-    """Take away what this trial put there itself."""
-    decoy = "for p in /proc/[0-9]*; do ! grep -qs '^sleep.98765' $p/cmdline || kill -KILL ${p#/proc/}; done"
-    hosts.inside(name, f"nft delete table inet somebody; tc qdisc del dev eth0 root; {decoy}; true")
