@@ -23,7 +23,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "process_kill": {"match": "^serve"},
     "node_kill": {},
 }
-ON_A_KERNEL = {"partition"}  # nft's text is no fake's to understand: tests/unit/faults/test_partition_for_real.py
+# what these are made with is no fake's to understand: tests/unit/faults/test_KIND_for_real.py
+ON_A_KERNEL = {"partition", "sysctl"}
 ROOTS = st.sampled_from(
     [
         (),
