@@ -23,8 +23,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "process_kill": {"match": "^serve"},
     "node_kill": {},
 }
-# what these are made with is no fake's to understand: tests/unit/faults/test_KIND_for_real.py
-ON_A_KERNEL = {"partition", "sysctl"}
+# what these are made with is no fake's to understand: test_KIND_for_real.py in tests/unit/faults or tests/integration
+ON_A_KERNEL = {"partition", "service", "sysctl"}
 ROOTS = st.sampled_from(
     [
         (),
