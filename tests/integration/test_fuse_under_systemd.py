@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from chaos.run.fuse import Fuse, Undo, unit_of
 from chaos.targets.local import LocalTarget
-from tests.integration.booted_host import booted, wait_until
+from tests.integration.booted_host import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 NAME = "20261124T180000Z-3f2a.netem-0@worker 2"
 
 
-@pytest.fixture(scope="module")
-def host() -> Iterator[LocalTarget]:
-    folder = tempfile.mkdtemp(prefix="gameday-systemd-")
-    with booted(folder) as target:
-        wait_until(lambda: "running" in target.run("systemctl is-system-running", check=False).stdout, 60)
-        yield target
-    shutil.rmtree(folder)
+@pytest.fixture
+def host(systemd_host: LocalTarget) -> LocalTarget:
+    return systemd_host
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Whatever text an experiment gives to a fault, of any kind in the catalogue: it is refused, or it stays one word.
 
 The fields are found by each kind's own schema, so a kind that is new, or an outsider's, is tried as well. What is
-rendered is run by a real sh, in an empty folder, where tc, ip and nft only note their arguments and their standard
-input, and where nothing else can be found but a program that must never be started.
+rendered is run by a real sh, in an empty folder, where tc, ip, nft, tee and systemctl only note their arguments and
+their standard input, and where nothing else can be found but a program that must never be started.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ def cases() -> Iterator[Any]:
     for kind, cls in catalog.faults():
         for name, field in cls.model_json_schema().get("properties", {}).items():
             if (kind, name) not in COMMANDS and '"type": "string"' in json.dumps(field) and "enum" not in field:
-                yield pytest.param(cls, name, field.get("type") == "array", id=f"{kind}.{name}")
+                yield pytest.param(cls, name, field.get("type", ""), id=f"{kind}.{name}")
 
 
 def test_the_fields_are_found() -> None:
     found = {case.id for case in cases()}
     assert {"netem.interface", "bandwidth.interface", "partition.interface", "process_pause.match"} <= found
-    assert "partition.peers" in found
+    assert {"partition.peers", "sysctl.values", "service.unit"} <= found
 
 
-@pytest.mark.parametrize(("cls", "name", "listed"), list(cases()))
-def test_text_is_refused_or_stays_one_word(cls: type[Fault[Any]], name: str, listed: bool, tmp_path: Path) -> None:
-    plain, accepted = runs(made(cls, name, PLAIN, listed), tmp_path), 0
+@pytest.mark.parametrize(("cls", "name", "shape"), list(cases()))
+def test_text_is_refused_or_stays_one_word(cls: type[Fault[Any]], name: str, shape: str, tmp_path: Path) -> None:
+    plain, accepted = runs(made(cls, name, PLAIN, shape), tmp_path), 0
     for hostile in HOSTILE:
         try:
-            fault = made(cls, name, hostile, listed)
+            fault = made(cls, name, hostile, shape)
         except (ValidationError, Misfit):
             continue
         accepted += 1
@@ -77,8 +77,10 @@ def given(cls: type[Fault[Any]]) -> dict[str, Any]:
     return found
 
 
-def made(cls: type[Fault[Any]], name: str, text: str, listed: bool) -> Fault[Any]:
-    fault = cls.model_validate(given(cls) | {name: [text] if listed else text})
+def made(cls: type[Fault[Any]], name: str, text: str, shape: str) -> Fault[Any]:
+    parameters = given(cls)
+    shapes = {"array": [text], "object": dict.fromkeys(parameters.get(name) or (), text)}
+    fault = cls.model_validate(parameters | {name: shapes.get(shape, text)})
     peers = {text: {"worker-9": ("192.0.2.9",)}}
     return fault.bind(HostView("worker-1", "eth0", has_power=True, peers=peers))
 
@@ -95,7 +97,7 @@ def runs(fault: Fault[Any], folder: Path) -> list[list[str]]:
 
 
 def noted(script: str, folder: Path) -> list[str]:
-    """The arguments and the standard input of every tc, ip and nft that a script starts."""
+    """The arguments and the standard input of every one of these that a script starts."""
     notes, empty = folder / "notes", folder / "empty"
     shutil.rmtree(empty, ignore_errors=True)
     empty.mkdir()
@@ -116,8 +118,9 @@ def tools_in(folder: Path, notes: Path) -> Path:
     if not tools.exists():
         tools.mkdir()
         note = f'for word in "${{0##*/}}" "$@"; do printf "%s\\036" "$word" >>"{notes}"; done\n'
-        stdin = f'case " $* " in *" -batch "*|*" -f "*) /bin/cat >>"{notes}"; printf "\\036" >>"{notes}" ;; esac\n'
-        for name in ("tc", "ip", "nft"):
+        reads = '*" -batch "*|*" -f "*|*" /proc/"*'
+        stdin = f'case " $* " in {reads}) /bin/cat >>"{notes}"; printf "\\036" >>"{notes}" ;; esac\n'
+        for name in ("tc", "ip", "nft", "tee", "systemctl"):
             write(tools / name, f"#!{SH}\n{note}{stdin}")
         write(tools / "owned", f'#!{SH}\nprintf "OWNED\\036" >>"{notes}"\n')
         write(tools / "sleep", f"#!{SH}\n")

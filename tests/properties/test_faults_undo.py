@@ -19,12 +19,12 @@ from chaos.testing import FakeTarget
 PARAMETERS: dict[str, dict[str, Any]] = {
     "bandwidth": {"interface": "eth0", "rate": "10mbit"},
     "netem": {"interface": "eth0", "delay": "50ms", "loss": "1%"},
-    "process_pause": {"match": "^serve"},
-    "process_kill": {"match": "^serve"},
     "node_kill": {},
+    "process_kill": {"match": "^serve"},
+    "process_pause": {"match": "^serve"},
 }
 # nft's text and payloads are no fake's to understand: tests/unit/faults/test_*_for_real.py
-ON_A_KERNEL = {"partition", "cpu"}
+ON_A_KERNEL = {"cpu", "partition", "service", "sysctl"}
 ROOTS = st.sampled_from(
     [
         (),

@@ -1,0 +1,210 @@
+"""service: a unit of systemd is stopped, and started again when the fault ends; or it is restarted, once.
+
+Stopping a unit stops those that require it too, and those are not started by starting it (systemd.unit(5)); and a
+socket, a timer or a path would start it again. So all of these are read, what would start it is stopped with it, and
+the undo starts each that was active. The order is given to systemd without waiting for it (systemctl(1), --no-block):
+a service may take minutes to come up, and does so whatever becomes of us. Whether it is enabled is not touched.
+
+Objected to, and by nothing forced: what sshd, the network, systemd itself or the fuse may hang on, what would take a
+target down, and what could not be started again as it was. A stopped unit bears no mark: with its ledger and its fuse
+lost, nobody can know of it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from shlex import quote
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from chaos.contracts import Action, ControlPath, Dose, Fault, Need, Output, Reading, Shell
+
+_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}")
+_KEPT = re.compile(
+    r"(ssh|sshd|dropbear|dbus|dbus-broker|systemd-.*|user|gameday.*"
+    r"|network|networking|NetworkManager.*|connman|dhcpcd|wpa_supplicant|ifup|cloud-init.*|netplan.*"
+    r"|nftables|iptables|ip6tables|netfilter-persistent|firewalld|ufw|wg-quick|openvpn.*|tailscaled|strongswan.*|ipsec"
+    r"|iscsid|open-iscsi|multipathd|lvm2-.*)(@.*)?\.(service|socket)"
+)
+_MOVING = {"activating", "deactivating", "reloading", "maintenance", "refreshing"}
+
+
+def _unit(value: str) -> str:
+    name = value if value.endswith(".service") else f"{value}.service"
+    if not _NAME.fullmatch(name) or name[0] in "-.@":
+        raise ValueError(f"{value!r} is no name of a service; write it as systemctl(1) prints it, like vllm.service")
+    return name
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit as systemd shows it: its properties by their names (org.freedesktop.systemd1(5))."""
+
+    shown: dict[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.shown.get(name, "")
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it runs, or has done what it is for."""
+        return self["ActiveState"] == "active"
+
+    @property
+    def moves(self) -> bool:
+        """Whether systemd is about to start or to stop it."""
+        return self["ActiveState"] in _MOVING or self["Job"] not in ("", "0")
+
+
+@dataclass(frozen=True)
+class Units:
+    """The unit, those that stop with it or would start it again, and the cgroups of who asks."""
+
+    unit: Unit
+    others: tuple[Unit, ...]
+    asking: str
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The names of those that are to run again; a socket goes first, for it can't follow its service."""
+        names = (unit["Id"] for unit in (self.unit, *self.others) if unit.is_active)
+        return tuple(sorted(names, key=lambda name: not name.endswith(".socket")))
+
+
+class Service(Fault[Units]):
+    """Stop a systemd service for a while, or restart it once."""
+
+    kind: ClassVar[str] = "service"
+    release: ClassVar[str] = "the service starts: its start-up is part of recovery"
+    shade: ClassVar[str] = "#a0522d"
+    needs: ClassVar[tuple[Need, ...]] = (
+        Need("systemd", "[ -d /run/systemd/system ] && command -v systemctl", "systemd"),
+    )
+    settle: ClassVar[float] = 180.0
+
+    unit: Annotated[str, AfterValidator(_unit)] = Field(description="the service; `.service` may be left out")
+    action: Literal["stop", "restart"] = Field("stop", description="stop it until the fault ends, or restart it once")
+
+    def reading(self) -> Reading[Units]:
+        """Ask systemd; the control path is proved after applying."""
+        return Reading((Output(_READ.format(unit=quote(self.unit))), ControlPath()), lambda said, _: _parse(said))
+
+    def objection(self, before: Units) -> str | None:
+        """Object to what the control path may hang on, and to what could not be started again as it was."""
+        unit = before.unit
+        if unit["LoadState"] != "loaded":
+            return f"{self.unit} is {unit['LoadState'] or 'not there'}; `systemctl list-units` lists those there are"
+        for other in (unit, *before.others):
+            stops = other is unit or other.is_active or other.moves
+            if stops and (why := _objection_to(other)):
+                with_it = "" if other is unit else f", and stopping {self.unit} would stop it too"
+                return f"{other['Id']} {why}{with_it}"
+        if any(name in before.asking.split("/") for name in unit["Names"].split()):
+            return f"{self.unit} is what this controller, and so its fuse, runs in"
+        return None if unit.is_active else f"{self.unit} is {unit['ActiveState']} already"
+
+    def apply(self, before: Units) -> list[Action]:
+        """Give the order; a restart only to the run that was read, so that twice is once."""
+        if self.action == "stop":
+            return [Shell(f"systemctl stop --no-block {_words(before.active)}")]
+        run = f'"$(systemctl show -p InvocationID {quote(self.unit)})"'
+        order = f"systemctl restart --no-block {quote(self.unit)}"
+        return [Shell(f"[ {run} != InvocationID={before.unit['InvocationID']} ] || {order}")]
+
+    def revert(self, before: Units) -> list[Action]:
+        """Start each that was active, and give it twenty seconds to be; one that failed too often may start again."""
+        names = before.active
+        sockets = [name for name in names if name.endswith(".socket")]
+        down = _words(tuple(name for name in names if name not in sockets))
+        free = "".join(f"systemctl is-active --quiet {quote(name)} || systemctl stop {down}\n" for name in sockets)
+        until = " && ".join(f"systemctl is-active --quiet {quote(name)}" for name in names)
+        return [Shell(free + _START.format(names=_words(names), until=until), until=until)]
+
+    def typical(self) -> Units:
+        """It runs, and nothing hangs on it."""
+        shown = {"Id": self.unit, "Names": self.unit, "LoadState": "loaded", "ActiveState": "active", "CanStart": "yes"}
+        return Units(Unit(shown | {"CanStop": "yes", "InvocationID": "0" * 32}), (), "")
+
+    def is_applied(self, before: Units, now: Units) -> bool:
+        """It is stopped, or is being stopped; of a restart, another run has begun or is about to."""
+        stopped = now.unit["ActiveState"] in ("inactive", "failed", "deactivating")
+        return stopped or (self.action == "restart" and self._restarts(before, now) > 0)
+
+    def is_reverted(self, before: Units, now: Units) -> bool:
+        """All that was active is, and nothing of it is on its way."""
+        units = {unit["Id"]: unit for unit in (now.unit, *now.others)}
+        same = now.unit["SubState"] == before.unit["SubState"]
+        return same and all(name in units and units[name].is_active and not units[name].moves for name in before.active)
+
+    def asked(self) -> dict[str, float]:
+        """One stop, or one restart."""
+        return {"stopped" if self.action == "stop" else "restarts": 1.0}
+
+    def dose(self, before: Units, now: Units) -> Dose:
+        """Return whether it is still stopped, or how often it was started: a restarted one may have failed again."""
+        if self.action == "stop":
+            stopped = now.unit["ActiveState"] in ("inactive", "failed")
+            why = f"it was {now.unit['ActiveState']} at the end of the fault"
+            return Dose({"stopped": float(stopped)}, stopped, "" if stopped else why)
+        restarts = self._restarts(before, now)
+        return Dose({"restarts": float(restarts)}, restarts > 0, "" if restarts else "it is the same run as before")
+
+    def _restarts(self, before: Units, now: Units) -> int:
+        """How many runs have begun, by systemd's own count, which a restart sets to 0."""
+        if now.unit["InvocationID"] == before.unit["InvocationID"]:
+            return 0
+        return 1 + int(now.unit["NRestarts"] or 0)
+
+
+_READ = """set -f
+shown= next={unit}
+while [ -n "$next" ]; do
+    shown="$shown $next" found=
+    names=$(systemctl show --value -p RequiredBy -p BoundBy -p ConsistsOf -p PropagatesStopTo -p TriggeredBy $next)
+    for name in $names; do
+        case " $shown $found " in *" $name "*) ;; *) found="$found $name" ;; esac
+    done
+    next=$found
+done
+systemctl show -p Id -p Names -p LoadState -p ActiveState -p SubState -p UnitFileState -p InvocationID -p NRestarts \\
+    -p Job -p Transient -p NeedDaemonReload -p CanStart -p CanStop -p RefuseManualStart -p RefuseManualStop $shown ||
+    exit 1
+echo --
+cat /proc/self/cgroup"""
+
+_START = """systemctl reset-failed {names} 2>/dev/null
+systemctl start --no-block {names}
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    {{ {until}; }} && break
+    sleep 1
+done"""
+
+
+def _parse(said: str) -> Units:
+    blocks, _, asking = said.partition("\n--\n")
+    unit, *others = (Unit(dict(line.split("=", 1) for line in block.splitlines())) for block in blocks.split("\n\n"))
+    return Units(unit, tuple(others), "/".join(asking.split()))
+
+
+def _objection_to(unit: Unit) -> str | None:
+    if any(_KEPT.fullmatch(name) for name in unit["Names"].split()):
+        return "is what the control path, systemd or the fuse may hang on"
+    if not re.search(r"\.(service|socket|timer|path)$", unit["Id"]):
+        return "is no service, and what hangs on it could not be put back"
+    if unit.moves:
+        return f"is {unit['ActiveState']}, with an order of somebody else's"
+    if unit["Transient"] == "yes":
+        return "is transient: once stopped it is gone"
+    if unit["NeedDaemonReload"] == "yes":
+        return (
+            "has a file that was changed since it was loaded, so another would start; `systemctl daemon-reload` first"
+        )
+    if "yes" in (unit["RefuseManualStart"], unit["RefuseManualStop"]) or "no" in (unit["CanStart"], unit["CanStop"]):
+        return "can't be stopped and started by hand"
+    return "is masked, so it could not be started again" if unit["UnitFileState"].startswith("masked") else None
+
+
+def _words(names: tuple[str, ...]) -> str:
+    return " ".join(map(quote, names))
