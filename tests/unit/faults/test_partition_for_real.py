@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from chaos.contracts import HostView, Rendered
 from chaos.errors import CommandFailed, Misfit
-from chaos.faults.partition import Partition, Seen
+from chaos.faults._table import Seen
+from chaos.faults.partition import Partition
 from chaos.kernel import Flow
 from chaos.run.injector import read
 from chaos.targets.local import LocalTarget
