@@ -126,9 +126,7 @@ def spared(way: str, control: tuple[Flow, ...], loopback: bool) -> list[Rule]:
     keyword, address = _WAYS[way]
     port = "sport" if way == "egress" else "dport"
     rules = [
-        Rule(
-            "accept", address=address, networks=(ip_network(f.peer),), protocols=("tcp",), port=port, ports=(f.port,)
-        )
+        Rule("accept", address=address, networks=(ip_network(f.peer),), protocols=("tcp",), port=port, ports=(f.port,))
         for f in dict.fromkeys(control)
     ]
     rules.append(Rule("accept", types=_ND))
