@@ -23,7 +23,11 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "process_kill": {"match": "^serve"},
     "node_kill": {},
 }
-ON_A_KERNEL = {"loss", "partition"}  # nft's text is no fake's to understand: tests/unit/faults/test_*_for_real.py
+ON_A_KERNEL = {
+    "dns",
+    "loss",
+    "partition",
+}  # nft's text is no fake's to understand: tests/unit/faults/test_*_for_real.py
 ROOTS = st.sampled_from(
     [
         (),
