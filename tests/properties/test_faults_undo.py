@@ -25,6 +25,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 ON_A_KERNEL = {
     "dns",
+    "link_down",
     "loss",
     "partition",
 }  # nft's text is no fake's to understand: tests/unit/faults/test_*_for_real.py
