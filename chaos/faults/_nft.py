@@ -21,10 +21,15 @@ from typing import Any
 
 Network = IPv4Network | IPv6Network
 
+ODDS = 10**9
+_DRAWN = {"numgen": {"mode": "random", "mod": ODDS, "offset": 0}}
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Packets that match every part that is given meet the verdict; `accept`, `drop` or `reject`.
+    """Packets that match every part that is given meet the verdict; `accept`, `drop`, `reject` or `goto CHAIN`.
+
+    Without a verdict they are counted, and the next rule has them.
 
     `side` names the fields: `s` of the source and the interface it came in by, `d` of the destination and the interface
     it leaves by. `networks` are of one family; `ports` of TCP and UDP, `source_port` of TCP alone beside `networks`.
@@ -42,6 +47,8 @@ class Rule:
     ports: tuple[int, ...] = ()
     types: tuple[str, ...] = ()
     """`icmp` or `icmpv6`, then the types."""
+    chance: int = 0
+    """Only so many in ODDS packets, drawn at random; all where 0."""
     other: str = ""
     """What nft listed and no Rule of ours says."""
     packets: int = field(default=0, compare=False)
@@ -59,7 +66,9 @@ class Rule:
             words.append(f"th {self.port} {_set(map(str, self.ports))}")
         if self.types:
             words.append(f"{self.types[0]} type {_set(self.types[1:])}")
-        return " ".join([*words, "counter", self.verdict])
+        if self.chance:
+            words.append(f"numgen random mod {ODDS} < {self.chance}")
+        return " ".join([*words, "counter", *([self.verdict] if self.verdict else [])])
 
 
 def show(network: Network) -> str:
@@ -83,6 +92,10 @@ def parse(listed: Mapping[str, Any]) -> Rule:
             parts["packets"] = value["packets"]
         elif name in ("accept", "drop", "reject"):
             parts["verdict"] = name
+        elif name == "goto":
+            parts["verdict"] = f"goto {value['target']}"
+        elif name == "match" and value["op"] == "<" and value["left"] == _DRAWN:
+            parts["chance"] = value["right"]
         elif name == "match" and value["op"] == "==":
             parts |= _match(value["left"], value["right"])
         else:

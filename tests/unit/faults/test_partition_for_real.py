@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,55 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from chaos.contracts import HostView, Rendered
+from chaos.contracts import HostView
 from chaos.errors import CommandFailed, Misfit
-from chaos.faults.partition import Partition, Seen
+from chaos.faults._table import Seen
+from chaos.faults.partition import Partition
 from chaos.kernel import Flow
 from chaos.run.injector import read
 from chaos.targets.local import LocalTarget
+from tests.unit.faults.joined_hosts import HERE4, HERE6, PEER4, PEER6, Pair, apply, is_clean, joined, now, undo
 
-# echoes what it gets on TCP and UDP, IPv4 and IPv6, ports 8000 and 22
-ECHO = """
-import selectors, socket
-select = selectors.DefaultSelector()
-for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-    for port in (8000, 22):
-        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-            s = socket.socket(family, kind)
-            if family == socket.AF_INET6:
-                s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            s.bind((host, port))
-            if kind == socket.SOCK_STREAM:
-                s.listen()
-            select.register(s, selectors.EVENT_READ)
-print("ready", flush=True)
-while True:
-    for key, _ in select.select():
-        s = key.fileobj
-        if s.type == socket.SOCK_DGRAM:
-            s.sendto(*s.recvfrom(99))
-        else:
-            c = s.accept()[0]
-            c.sendall(b"x")
-            c.close()
-"""
-# prints ok, silence, or the name of the error
-ASK = """
-import errno, socket, sys
-kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
-s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, getattr(socket, "SOCK_" + kind))
-s.settimeout(float(sys.argv[4]))
-try:
-    s.connect((host, port))
-    if kind == "DGRAM":
-        s.send(b"x")
-    print("ok" if s.recv(9) else "closed")
-except TimeoutError:
-    print("silence")
-except OSError as error:
-    print(errno.errorcode[error.errno])
-"""
 FOREIGN = """
 table inet theirs {
     chain c {
@@ -78,86 +37,12 @@ table ip nat {
     }
 }
 """
-HERE4, PEER4, HERE6, PEER6 = "10.9.0.1", "10.9.0.2", "fd09::1", "fd09::2"
-
-
-class Pair:
-    """Two namespaces: `host` is under the fault, the peer is beside it."""
-
-    def __init__(self) -> None:
-        sleep = ["unshare", "--net", "sh", "-c", "ip link set lo up; echo up; exec sleep 300"]
-        self.started = [subprocess.Popen(sleep, stdout=subprocess.PIPE) for _ in range(2)]
-        for process in self.started:
-            assert process.stdout is not None
-            process.stdout.readline()
-        here, there = (process.pid for process in self.started)
-        self.host = LocalTarget("host", here)
-        self.peer = LocalTarget("peer", there)
-        self.host.run(f"ip link add eth0 type veth peer name eth0 netns {there}")
-        for target, v4, v6 in ((self.host, HERE4, HERE6), (self.peer, PEER4, PEER6)):
-            target.run(f"ip address add {v4}/24 dev eth0; ip address add {v6}/64 dev eth0 nodad; ip link set eth0 up")
-        for pid in (here, there):
-            self._serve(pid)
-
-    def _serve(self, pid: int) -> None:
-        enter = ["nsenter", "--target", str(pid), "--net"]
-        server = subprocess.Popen([*enter, sys.executable, "-c", ECHO], stdout=subprocess.PIPE)
-        self.started.append(server)
-        assert server.stdout is not None
-        server.stdout.readline()
-
-    def ask(self, of: LocalTarget, kind: str, host: str, port: int = 8000, patience: float = 0.4) -> str:
-        """What becomes of a request, seen by `of`."""
-        return of.run(f"{sys.executable} -c '{ASK}' {kind} {host} {port} {patience}").stdout.strip()
-
-    def ping(self, of: LocalTarget, host: str, patience: float = 0.4) -> bool:
-        return of.run(f"ping -c 1 -W {patience} {host}", check=False).status == 0
-
-    def close(self) -> None:
-        for target in (self.host, self.peer):
-            target.close()
-        for process in self.started:
-            process.kill()
-            process.communicate()
 
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    made = Pair()
-    yield made
-    made.close()
-
-
-def apply(pair: Pair, fault: Partition, control: tuple[Flow, ...] = ()) -> Seen:
-    seen = read(pair.host, fault.reading())
-    before = Seen(seen.chains, seen.others, control)
-    assert fault.objection(before) is None
-    assert is_clean(pair, fault, before)
-    for _ in range(2):
-        for action in fault.apply(before):
-            pair.host.perform(action)
-    assert fault.is_applied(before, now(pair, fault))
-    assert not is_clean(pair, fault, before)
-    return before
-
-
-def now(pair: Pair, fault: Partition) -> Seen:
-    seen: Seen = read(pair.host, fault.reading())
-    return seen
-
-
-def undo(pair: Pair, fault: Partition, before: Seen) -> None:
-    for _ in range(2):
-        for action in fault.revert(before):
-            pair.host.perform(action)
-    assert fault.is_reverted(before, now(pair, fault))
-    assert is_clean(pair, fault, before)
-
-
-def is_clean(pair: Pair, fault: Partition, before: Seen) -> bool:
-    (rendered,) = (pair.host.render(action) for action in fault.revert(before))
-    assert isinstance(rendered, Rendered)
-    return pair.host.run(rendered.until, check=False).status == 0
+    with joined() as both:
+        yield both
 
 
 def test_everybody_is_cut_off_and_comes_back(pair: Pair) -> None:

@@ -1,0 +1,190 @@
+"""What the kinds that are one nftables table of our own share: its chains, who is spared, how it is read and goes.
+
+One table of family inet, which sees IPv4 and IPv6, in chains that come before every filter (priority -350: after the
+kernel has put fragments together again, before `raw`). A packet that such a chain accepts goes on to the chains of
+others; a packet that it drops is gone. So no other table, and nothing of iptables, is read, changed or flushed.
+
+Accepted first of all: the controller's own flow, both ways; neighbour discovery, which is to IPv6 what ARP is to IPv4
+and which that flow needs; and the loopback interface, unless a peer is a loopback address.
+
+The table's name bears our mark and is made of the fault's parameters, so that two faults of one host are two tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any, ClassVar
+
+from chaos.contracts import Action, ControlPath, Fault, Need, Output, Reading, Shell
+from chaos.faults import _nft
+from chaos.faults._nft import Network, Rule
+from chaos.faults._peers import Direction
+from chaos.kernel import Flow
+
+Chains = dict[str, tuple[Rule, ...]]
+
+MARK = "gameday_"
+NFT = Need("nft", "command -v nft", "nftables")
+GONE = """tables=$(nft list tables inet) && case "$tables" in *'table inet {table}'*) false ;; esac"""
+
+_PRIORITY = -350
+# a chain of another name is reached by `goto` alone, and has no hook
+_HOOKS: dict[str, tuple[str | None, str | None, int | None]] = {
+    "egress": ("filter", "output", _PRIORITY),
+    "ingress": ("filter", "input", _PRIORITY),
+    "forward": ("filter", "forward", _PRIORITY),
+}
+_NO_HOOK = (None, None, None)
+_ND = ("icmpv6", "nd-neighbor-advert", "nd-neighbor-solicit", "nd-router-advert", "nd-router-solicit")
+_WAYS = {"egress": ("oifname", "daddr"), "ingress": ("iifname", "saddr")}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The chains of our table (None where there is none), other tables with our mark, the controller's flows."""
+
+    chains: Chains | None
+    others: tuple[str, ...]
+    control: tuple[Flow, ...]
+
+    @property
+    def rules(self) -> list[Rule]:
+        """Every rule of our table."""
+        return [rule for chain in (self.chains or {}).values() for rule in chain]
+
+
+class Table(Fault[Seen]):
+    """A fault that is one table: all of it but the rules, and what they come to."""
+
+    needs: ClassVar[tuple[Need, ...]] = (NFT,)
+
+    @abstractmethod
+    def chains(self, control: tuple[Flow, ...]) -> Chains:
+        """Return the rules of each chain; `control` are the flows to spare."""
+
+    def reading(self) -> Reading[Seen]:
+        """Ask for the tables and for our own, with its counters; an nft that fails is no answer."""
+        return Reading((Output(_READ.format(table=self.table)), ControlPath()), self._parse)
+
+    def objection(self, before: Seen) -> str | None:
+        """Object to a table of ours that is there already."""
+        left = [*([self.table] if before.chains is not None else []), *before.others]
+        return f"a table of ours is there already ({', '.join(left)}); `gameday heal` takes it away" if left else None
+
+    def apply(self, before: Seen) -> list[Action]:
+        """Make the table whole in one transaction; one that was there is replaced in the same."""
+        return [Shell(made(self.table, self.chains(before.control)))]
+
+    def revert(self, before: Seen) -> list[Action]:
+        """Delete the table; declared first in the same transaction, so that one which is gone is no error."""
+        del before
+        return [deletion(self.table)]
+
+    def is_applied(self, before: Seen, now: Seen) -> bool:
+        """Compare the kernel's rules with ours, one by one."""
+        return now.chains == self.chains(before.control)
+
+    def is_reverted(self, before: Seen, now: Seen) -> bool:
+        """The table is gone."""
+        del before
+        return now.chains is None
+
+    def typical(self) -> Seen:
+        """No table, and a controller at a documentation address (RFC 5737)."""
+        return Seen(None, (), (Flow(ip_network("192.0.2.1").network_address, 22),))
+
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        text = json.dumps({"kind": self.kind, **self.model_dump(mode="json")}, sort_keys=True)
+        return f"{MARK}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    @property
+    def not_held(self) -> str:
+        """Why a dose is not confirmed where the rules are not ours (any more)."""
+        return f"table inet {self.table} did not hold our rules at the end of the fault"
+
+    def _parse(self, printed: str, control: tuple[Flow, ...]) -> Seen:
+        listed, _, objects = printed.partition("--table\n")
+        tables = [line.split()[2] for line in listed.splitlines() if line.startswith(f"table inet {MARK}")]
+        others = tuple(name for name in tables if name != self.table)
+        return Seen(parsed(objects) if self.table in tables else None, others, control)
+
+
+def ways(direction: Direction) -> list[str]:
+    """Return the chains of a direction."""
+    return ["egress", "ingress"] if direction == "both" else [direction]
+
+
+def spared(way: str, control: tuple[Flow, ...], loopback: bool) -> list[Rule]:
+    """Return what is accepted first of all; `loopback` tells whether the loopback interface is."""
+    keyword, address = _WAYS[way]
+    port = "sport" if way == "egress" else "dport"
+    rules = [
+        Rule("accept", address=address, networks=(ip_network(f.peer),), protocols=("tcp",), port=port, ports=(f.port,))
+        for f in dict.fromkeys(control)
+    ]
+    rules.append(Rule("accept", types=_ND))
+    return [*rules, Rule("accept", interface=(keyword, "lo"))] if loopback else rules
+
+
+def matching(verdict: str, way: str, interface: str, networks: Iterable[Network], ports: Iterable[int]) -> list[Rule]:
+    """Return a rule for each combination that has to be one of its own: the family of the peers, the end of the ports.
+
+    No networks are everybody, and no ports are all packets.
+    """
+    keyword, address = _WAYS[way]
+    common: dict[str, Any] = {"interface": (keyword, interface)} if interface else {}
+    listed, numbers = list(networks), tuple(sorted(set(ports)))
+    families = [_nft.shortest(n for n in listed if n.version == version) for version in (4, 6)]
+    whom: list[dict[str, Any]] = [{"address": address, "networks": family} for family in families if family]
+    ends: list[dict[str, Any]] = [
+        {"protocols": ("tcp", "udp"), "port": port, "ports": numbers} for port in ("sport", "dport") if numbers
+    ]
+    return [Rule(verdict, **common, **peer, **end) for peer in whom or [{}] for end in ends or [{}]]
+
+
+def made(table: str, chains: Chains) -> str:
+    """Return sh that makes a table of these chains, in the place of one that was there."""
+    lines = [f"table inet {table}", f"delete table inet {table}", f"table inet {table} {{"]
+    for chain, rules in chains.items():
+        kind, hook, priority = _HOOKS.get(chain, _NO_HOOK)
+        lines.append(f"\tchain {chain} {{")
+        lines += [f"\t\ttype {kind} hook {hook} priority {priority}; policy accept;"] if hook else []
+        lines += [f"\t\t{rule.text}" for rule in rules]
+        lines.append("\t}")
+    return _transaction([*lines, "}"])
+
+
+def deletion(table: str) -> Shell:
+    """Return the action that deletes a table, there or not."""
+    gone = _transaction([f"table inet {table}", f"delete table inet {table}"])
+    return Shell(gone, until=GONE.format(table=table))
+
+
+def parsed(objects: str) -> Chains:
+    """Return the chains of what `nft -j list table` printed; one with another hook holds a rule that is not ours."""
+    chains: dict[str, list[Rule]] = {}
+    for item in json.loads(objects)["nftables"]:
+        if "chain" in item:
+            chain = item["chain"]
+            place = (chain.get("type"), chain.get("hook"), chain.get("prio"))
+            ours = place == _HOOKS.get(chain["name"], _NO_HOOK)
+            chains[chain["name"]] = [] if ours else [Rule("", other=str(chain))]
+        elif "rule" in item:
+            chains[item["rule"]["chain"]].append(_nft.parse(item["rule"]))
+    return {name: tuple(rules) for name, rules in chains.items()}
+
+
+_READ = """tables=$(nft list tables inet) || exit 1
+printf '%s\\n' "$tables" --table
+case "$tables" in *'table inet {table}'*) nft -j list table inet {table} ;; esac"""
+
+
+def _transaction(lines: list[str]) -> str:
+    return "\n".join(["nft -f - <<'RULES'", *lines, "RULES"])
