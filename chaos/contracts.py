@@ -100,11 +100,15 @@ class PlantQdisc:
 
 @dataclass(frozen=True, slots=True)
 class UprootQdisc:
-    """Take the impairment away; `patience` is how long the packets it still holds may take to be sent, in s."""
+    """Take the impairment away; `patience` is how long the packets it still holds may take to be sent, in s.
+
+    With `tables` also what was laid down for making it, if it was cut off before it had cleaned up.
+    """
 
     interface: str
     place: Place
     patience: float = 0.0
+    tables: bool = False
 
 
 @dataclass(frozen=True, slots=True)

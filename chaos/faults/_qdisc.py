@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import ClassVar, Self
 
@@ -58,10 +58,11 @@ def needs(*modules: str) -> tuple[Need, ...]:
 
 @dataclass(frozen=True)
 class Seen:
-    """The interface, and the flows of the controller on it."""
+    """The interface, and the flows of the controller on it; `more` is what a kind has asked beside."""
 
     link: Link
     control: tuple[Flow, ...]
+    more: str = field(default="", compare=False)
 
 
 class Impairment(Fault[Seen]):
@@ -106,7 +107,8 @@ class Impairment(Fault[Seen]):
 
     def revert(self, before: Seen) -> list[Action]:
         """Take it away: the packets it holds are sent first."""
-        return [UprootQdisc(self.interface, place(before.link), min(MOST_PATIENCE, self.longest_stay()))]
+        tables = any("distribution" in name for name in self.qdisc(before.link).options)
+        return [UprootQdisc(self.interface, place(before.link), min(MOST_PATIENCE, self.longest_stay()), tables)]
 
     def is_applied(self, before: Seen, now: Seen) -> bool:
         """Compare the kernel's own parameters with what was asked."""

@@ -157,7 +157,7 @@ def load_experiment(path: FilePath, faults: FaultRegistry, probes: ProbeRegistry
     if raw is not document.value:
         sheet.wrong((), f"an experiment is a mapping that starts with `name:`; found {found(document.value)}")
         sheet.close(SpecError)
-    steps = _read_steps(sheet, raw.get("faults", []), faults)
+    steps = _read_steps(sheet, raw.get("faults", []), faults, path.parent)
     _check_times(sheet, steps, raw.get("timeline"))
     asked = read_probes(sheet, raw["probes"], probes) if "probes" in raw else ()
     experiment = sheet.check(
@@ -172,23 +172,23 @@ def load_experiment(path: FilePath, faults: FaultRegistry, probes: ProbeRegistry
     return experiment
 
 
-def _read_steps(sheet: Sheet, raw: Any, faults: FaultRegistry) -> dict[int, FaultStep]:
+def _read_steps(sheet: Sheet, raw: Any, faults: FaultRegistry, folder: FilePath) -> dict[int, FaultStep]:
     """Return the steps that have no mistake, by their index in the file."""
     if not isinstance(raw, list):
         sheet.wrong(("faults",), f"must be a list; found {found(raw)}")
         return {}
-    read = {index: _read_step(sheet, ("faults", index), step, faults) for index, step in enumerate(raw)}
+    read = {index: _read_step(sheet, ("faults", index), step, faults, folder) for index, step in enumerate(raw)}
     return {index: step for index, step in read.items() if step}
 
 
-def _read_step(sheet: Sheet, at: Path, raw: Any, faults: FaultRegistry) -> FaultStep | None:
+def _read_step(sheet: Sheet, at: Path, raw: Any, faults: FaultRegistry, folder: FilePath) -> FaultStep | None:
     if not isinstance(raw, dict):
         sheet.wrong(at, f"must be a mapping that starts with `kind:`; found {found(raw)}")
         return None
     cls = _read_kind(sheet, at, raw.get("kind"), faults)
     own = {key: raw[key] for key in raw if key not in FRAME_KEYS}
     frame = sheet.check(frame_of(cls) if cls else StepFrame, {k: raw[k] for k in FRAME_KEYS[1:] if k in raw}, at)
-    fault = sheet.check(cls, own, at, beside=FRAME_KEYS) if cls else None
+    fault = sheet.check(cls, own, at, context={"folder": folder}, beside=FRAME_KEYS) if cls else None
     return FaultStep(fault, frame.on, frame.at, frame.for_, frame.start, frame.min_hosts) if frame and fault else None
 
 

@@ -122,7 +122,8 @@ def _words(model: type[BaseModel], detail: ErrorDetails, beside: Collection[str]
     if kind == "value_error":
         return str(context["error"])
     if kind == "extra_forbidden":
-        allowed = [*beside, *_keys(model, detail["loc"][:-1])]
+        *within, _ = detail["loc"]
+        allowed = [*([] if within else beside), *_keys(model, tuple(within))]
         return f"unknown key{nearest(str(detail['loc'][-1]), allowed)} (allowed: {', '.join(allowed)})"
     words = _PHRASES[kind].format(**context) if kind in _PHRASES else detail["msg"]
     return words if kind in _NOTHING_FOUND else f"{words}; found {found(detail['input'])}"

@@ -29,10 +29,13 @@ from typing import Any
 
 from chaos.contracts import PlantQdisc, Rendered, Staged, UprootQdisc
 from chaos.kernel import HAS_IFB, NO_HANDLE, ROOT, AtRoot, Beside, Flow, Link, Option, Qdisc
+from chaos.targets import _netem_text
 
 SCAFFOLD = "c4a5:"
 IMPAIRMENT = "c4a6:"
 OURS = (SCAFFOLD, IMPAIRMENT)
+TABLES = "/run/gameday/tables"
+"""Where tc finds the distributions of a netem while it is made."""
 PREFERENCES = {"ip": 65533, "ipv6": 65534}  # of the exempt flows; after whatever somebody else has in the hook
 REDIRECT = 65535
 _SHOWS_OUR_FILTERS = "|".join(f"*' pref {number} '*" for number in (*PREFERENCES.values(), REDIRECT))
@@ -62,9 +65,11 @@ def uproot(action: UprootQdisc) -> Rendered:
     """Render the undo as sh. It may run at any time, as often as one likes: it acts only on what is ours."""
     match action.place:
         case Beside() as place:
-            return _uproot_beside(action, place)
+            undo = _uproot_beside(action, place)
         case AtRoot(former):
-            return _uproot_root(action.interface, former)
+            undo = _uproot_root(action.interface, former)
+    folder = _tables_of(action)
+    return Rendered(f"{undo.do}\n{_without(folder)}", f"{undo.until} &&\n[ ! -e {folder} ]") if action.tables else undo
 
 
 def _plant_beside(action: PlantQdisc, place: Beside) -> Rendered:
@@ -76,7 +81,7 @@ def _plant_beside(action: PlantQdisc, place: Beside) -> Rendered:
     objects += [f"{egress} {PREFERENCES[_protocol(flow)]} {_match(flow)} flowid :1" for flow in action.exempt]
     redirect = f"{egress} {REDIRECT} protocol all u32 match u32 0 0 action mirred egress redirect dev {ours}"
     loaded = f"{LOAD_IFB}\n{_batch('ip', links, ' &&')}"
-    do, ahead = (f"{loaded}\n{_batch('tc', lines)}" for lines in ([*objects, redirect], objects))
+    do, ahead = (f"{loaded}\n{_with_tables(action, _batch('tc', lines))}" for lines in ([*objects, redirect], objects))
     until = f"tc filter show dev {device} egress | grep -q ' pref {REDIRECT} '"
     return Rendered(do, until, Staged(ahead, "tc -batch -", redirect))
 
@@ -130,7 +135,8 @@ def _plant_root(action: PlantQdisc, former: Qdisc | None) -> Rendered:
             f"tc filter add dev {device} parent {SCAFFOLD} {_match(flow)} flowid {SCAFFOLD}1" for flow in action.exempt
         ]
         lines += [f"tc qdisc add dev {device} parent {SCAFFOLD}2 handle {IMPAIRMENT} {_words(action.impairment)}"]
-    return Rendered(" &&\n".join(lines), f"tc qdisc show dev {device} | {_SHOWS_OURS}")
+    made = _with_tables(action, " &&\n".join(lines))
+    return Rendered(made, f"tc qdisc show dev {device} | {_SHOWS_OURS}")
 
 
 def _uproot_root(interface: str, former: Qdisc | None) -> Rendered:
@@ -142,6 +148,31 @@ def _uproot_root(interface: str, former: Qdisc | None) -> Rendered:
         undo = f"tc qdisc replace dev {device} root handle {former.handle} {_words(former)}"
         clean += f" && tc qdisc show dev {device} | grep -q '^qdisc {former.kind} {former.handle} root'"
     return Rendered(f"if tc qdisc show dev {device} | {_SHOWS_OUR_ROOT}; then {undo}; fi", clean)
+
+
+def _with_tables(action: PlantQdisc, made: str) -> str:
+    """Have tc find the distributions that a qdisc names while it is made; their folder is gone once it is."""
+    tables = _netem_text.tables(action.impairment.options)
+    if not tables:
+        return made
+    folder = _tables_of(action)
+    files = "".join(f"cat >{folder}/{name}.dist <<'END' &&\n{_lines(table)}\nEND\n" for name, table in tables.items())
+    return (
+        f"umask 077 && mkdir -p {folder} &&\n{files}export TC_LIB_DIR={folder} &&\n{made}\n"
+        f"status=$?; {_without(folder)}; (exit $status)"
+    )
+
+
+def _tables_of(action: PlantQdisc | UprootQdisc) -> str:
+    return quote(f"{TABLES}/{action.interface}.{getattr(action.place, 'device', 'root')}")
+
+
+def _without(folder: str) -> str:
+    return f"rm -rf {folder}; rmdir {TABLES} 2>/dev/null"
+
+
+def _lines(table: tuple[int, ...]) -> str:
+    return "\n".join(" ".join(map(str, table[at : at + 16])) for at in range(0, len(table), 16))
 
 
 def _batch(program: str, lines: list[str], then: str = "") -> str:
@@ -167,51 +198,13 @@ def _words(qdisc: Qdisc) -> str:
     return " ".join(quote(word) for word in (qdisc.kind, *(words or ())))
 
 
-def netem_words(options: Mapping[str, Option]) -> list[str]:
-    """Return the arguments of `netem` for options in SI, in the order tc-netem(8) gives them."""
-    get = {key: float(value) for key, value in options.items()}.get
-    words = ["limit", str(int(get("limit", 1000)))]
-    if get("delay", 0) or get("jitter", 0):
-        words += [
-            "delay",
-            _time(get("delay", 0)),
-            *_tail(_time, get("jitter", 0)),
-            *_tail(_percent, get("delay_correlation", 0)),
-        ]
-    if get("duplicate_correlation", 0):  # tc 6.1 leaves it out unless loss or delay has a correlation, be it of 0
-        words += ["loss", "random", _percent(get("loss", 0)), _percent(get("loss_correlation", 0))]
-    elif get("loss", 0):
-        words += ["loss", "random", _percent(get("loss", 0)), *_tail(_percent, get("loss_correlation", 0))]
-    for name in ("duplicate", "corrupt", "reorder"):
-        if get(name, 0):
-            words += [name, _percent(get(name, 0)), *_tail(_percent, get(f"{name}_correlation", 0))]
-    if get("gap", 0):
-        words += ["gap", str(int(get("gap", 0)))]
-    if get("rate", 0):
-        words += ["rate", f"{round(get('rate', 0) * 8)}bit"]
-    return words
-
-
 def tbf_words(options: Mapping[str, Option]) -> list[str]:
     """Return the arguments of `tbf` for options in SI, as tc-tbf(8) has them."""
     rate, burst, limit = (round(float(options[name])) for name in ("rate", "burst", "limit"))
     return ["rate", f"{rate * 8}bit", "burst", str(burst), "limit", str(limit)]
 
 
-_WORDS: dict[str, Callable[[Mapping[str, Option]], list[str]]] = {"netem": netem_words, "tbf": tbf_words}
-
-
-def _tail(show: Any, value: float) -> list[str]:
-    return [show(value)] if value else []
-
-
-def _time(value: float) -> str:
-    # q_netem of iproute2 6.1 counts in whole µs and calls "ns" illegal
-    return f"{round(value * 1e6)}us"
-
-
-def _percent(value: float) -> str:
-    return f"{value * 100:.9f}".rstrip("0").rstrip(".") + "%"
+_WORDS: dict[str, Callable[[Mapping[str, Option]], list[str]]] = {"netem": _netem_text.words, "tbf": tbf_words}
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -338,24 +331,6 @@ def _flat(options: Mapping[str, Any]) -> dict[str, Option]:
     }
 
 
-def netem_options(seen: Mapping[str, Any]) -> dict[str, Option]:
-    """Return what `tc -j` prints of a netem, under our names and in SI; what is off is left out."""
-    found: dict[str, Option] = {"limit": seen.get("limit", 0), "gap": seen.get("gap", 0)}
-    delay = seen.get("delay", {})
-    found |= {"delay": delay.get("delay", 0), "jitter": delay.get("jitter", 0)}
-    found["delay_correlation"] = delay.get("correlation", 0)
-    for name, key in (
-        ("loss", "loss-random"),
-        ("duplicate", "duplicate"),
-        ("corrupt", "corrupt"),
-        ("reorder", "reorder"),
-    ):
-        part = seen.get(key, {})
-        found |= {name: part.get(name, 0), f"{name}_correlation": part.get("correlation", 0)}
-    found["rate"] = seen.get("rate", {}).get("rate", 0)
-    return {key: value for key, value in found.items() if value}
-
-
 def tbf_options(seen: Mapping[str, Any]) -> dict[str, Option]:
     """Return what `tc -j` prints of a tbf, in SI; tc tells the limit in bytes as the time (µs) a packet may wait."""
     rate, burst = int(seen["rate"]), int(seen["burst"])
@@ -363,4 +338,7 @@ def tbf_options(seen: Mapping[str, Any]) -> dict[str, Option]:
     return {"rate": rate, "burst": burst, "limit": limit}
 
 
-_OPTIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Option]]] = {"netem": netem_options, "tbf": tbf_options}
+_OPTIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Option]]] = {
+    "netem": _netem_text.options,
+    "tbf": tbf_options,
+}
