@@ -15,7 +15,7 @@ read, disarm. So no author of a fault can get it wrong.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
@@ -167,6 +167,9 @@ class Target(Protocol):
 
     def ask(self, question: Question) -> Any:
         """Answer a question; the question's docstring names the type."""
+
+    def ask_all(self, questions: Sequence[Question]) -> tuple[Any, ...]:
+        """Answer several, in their order; those that are sh are asked by one command."""
 
     def perform(self, action: Action) -> str:
         """Do it, and return what it said of itself (how many packets an undo dropped); mostly empty."""

@@ -14,7 +14,7 @@ kernel does the same: for that there is the lab.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -109,6 +109,10 @@ class FakeTarget(HostTarget):
                 return self._listing() if question == LISTING else super().run(script).stdout
             case _:
                 return super().ask(question)
+
+    def ask_all(self, questions: Sequence[Question]) -> tuple[Any, ...]:
+        """Answer one after another, each a call."""
+        return tuple(self.ask(question) for question in questions)
 
     def perform(self, action: Action) -> str:
         """Do it in memory."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from chaos.run.injector import Injection
 
-_STEPS = {"ask", "perform", "run", "probe_control_path", "open", "close"}
+_STEPS = {"ask", "ask_all", "perform", "run", "probe_control_path", "open", "close"}
 
 
 class Steps:

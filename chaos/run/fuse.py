@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from shlex import quote
 
-from chaos.contracts import Completed, Rendered, Target
+from chaos.contracts import Completed, Output, Rendered, Target
 from chaos.errors import FuseNotArmed
 
 HOME = "/run/gameday"
@@ -117,10 +117,14 @@ class Fuse:
         renew = f"echo $((now + {round(self.lease * 100)})) >lease"  # no mv(1): a heartbeat is to cost no process
         return f'(cd {quote(self.folder)} && {NOW} && {renew} && read -r state <state && echo "$state")'
 
+    @property
+    def says(self) -> Output:
+        """What the fuse says of itself, or what its undo at boot says; empty where both are gone."""
+        return Output(f"{{ cat {quote(self.folder)}/state || cat {self._persistent}/state || true; }} 2>/dev/null")
+
     def state(self) -> str:
-        """Return what the fuse says of itself, or what its undo at boot says; empty where both are gone."""
-        shown = f"cat {quote(self.folder)}/state || cat {self._persistent}/state || true"
-        return self.target.run(f"{{ {shown}; }} 2>/dev/null", timeout=10).stdout.strip()
+        """Return what the fuse says; see `says`."""
+        return self.target.run(self.says.script, timeout=10).stdout.strip()
 
     def reads_clean(self) -> bool:
         """Ask the host itself, by the condition that the fuse would use."""
@@ -140,8 +144,8 @@ class Fuse:
             self._here(f"{_STANDS}; stands pid || stands guardian || {{ [ -e unit ] && [ ! -e over ]; }}").status == 0
         )
 
-    def disarm(self) -> None:
-        """End the fuse and remove its directory; called only after the host was read clean."""
+    def disarm(self) -> str:
+        """End the fuse and remove its directory, once the host was read clean; return what it had said until then."""
         folder = quote(self.folder)
         gone = f"stands pid || stands guardian || break; wake; {_TENTH}"
         asked = f"cd {folder} 2>/dev/null || exit 0; {_STANDS}; {_WAKE}; umask 077; touch disarm"
@@ -149,7 +153,8 @@ class Fuse:
         # it may be dead at this moment, and systemd about to start it again
         stopped = f"[ ! -e unit ] || systemctl stop {unit_of(self.name)} 2>/dev/null"
         removed = f"cd / && rm -rf {folder}; rmdir {quote(self.home)}/fuses 2>/dev/null; true"
-        self.target.run(f"({ended}; {stopped}; {removed})\n{self._not_at_boot()}")
+        script = f"{self.says.script}\n({ended}; {stopped}; {removed}) >/dev/null\n{self._not_at_boot()}"
+        return self.target.run(script).stdout.strip()
 
     @property
     def _persistent(self) -> str:

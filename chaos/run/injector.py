@@ -13,6 +13,7 @@ begun there is nothing to read: a fuse that can't be disarmed then is left to it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -157,9 +158,8 @@ class Injection:
         try:
             if self.touched and (why := self._undo_and_read()):
                 return why
-            by = "fuse" if self.fuse.state().startswith("clean") else "controller"
             self.site.heartbeat.let_go(self._held)
-            self.fuse.disarm()
+            by = "fuse" if self.fuse.disarm().startswith("clean") else "controller"
         except TargetError as error:
             return str(error)
         self._close(by)
@@ -180,15 +180,25 @@ class Injection:
 
     def _see_it_applied(self) -> None:
         reading, end = self.fault.reading(), self._in(_CONFIRM_WITHIN)
-        while not self.fault.is_applied(self.before, read(self.site.host, reading)):
+        now, fuse = self._read_with_fuse(reading)
+        while not self.fault.is_applied(self.before, now):
             if self.clock.now() > end:
                 raise NotApplied(f"{self.host}: {self.fault.kind}: the reading taken after it does not show the fault")
             self.clock.sleep_until(self._in(0.2))
+            now, fuse = self._read_with_fuse(reading)
+        if fuse != "armed":
+            raise NotApplied(f"{self.host}: {self.fault.kind}: its fuse says {fuse!r} where 'armed' was expected")
         if any(isinstance(question, ControlPath) for question in reading.questions):
             self.site.host.probe_control_path()
-        state = self.fuse.state() if self.fuse else ""
-        if state != "armed":
-            raise NotApplied(f"{self.host}: {self.fault.kind}: its fuse says {state!r} where 'armed' was expected")
+
+    def _read_with_fuse(self, reading: Reading[Any]) -> tuple[Any, str]:
+        """Read the host and what its fuse says of itself, by one command where both stand there."""
+        assert self.fuse is not None, "what is applied has a fuse"
+        host, says = self.site.host, self.fuse.says
+        if self.site.fuse_on is not host:
+            return read(host, reading), self.fuse.state()
+        *answers, said = host.ask_all((*reading.questions, says))
+        return _state(host, reading, answers), said.strip()
 
     def _undo_and_read(self) -> str:
         """Undo, once the host takes it; return why the host does not read as it was, "" where it does."""
@@ -229,7 +239,10 @@ class Injection:
 
 def read(target: Target, reading: Reading[Any]) -> Any:
     """Ask a reading's questions and make a state of the answers. Raises TargetError when any has none."""
-    answers = [target.ask(question) for question in reading.questions]
+    return _state(target, reading, target.ask_all(reading.questions))
+
+
+def _state(target: Target, reading: Reading[Any], answers: Sequence[Any]) -> Any:
     try:
         return reading.parse(*answers)
     except ChaosError:

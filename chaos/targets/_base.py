@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from chaos.contracts import (
@@ -31,11 +34,12 @@ _log = logging.getLogger("gameday.targets")
 
 
 class HostTarget(ABC):
-    """A host that runs sh. Subclasses say how; those that speak netlink also override `link` and `make`."""
+    """A host that runs sh. Subclasses say how; those that speak netlink also override `look`, `link` and `make`."""
 
     def __init__(self, name: str, power: PowerController | None = None) -> None:
         self.name = name
         self._power = power
+        self._has_ifb: bool | None = None
 
     def run(self, script: str, *, check: bool = True, timeout: float = 30.0) -> Completed:
         """Run sh text as root; see `contracts.Target.run`."""
@@ -74,6 +78,22 @@ class HostTarget(ABC):
             case PowerState():
                 return self._power_state()
 
+    def ask_all(self, questions: Sequence[Question]) -> tuple[Any, ...]:
+        """Answer several questions, those that are sh by one command."""
+        looks = {question: look for question in questions if (look := self.look(question)) is not None}
+        said = dict(zip(looks, self._outputs([script for script, _ in looks.values()]), strict=True))
+        return tuple(looks[q][1](said[q]) if q in looks else self.ask(q) for q in questions)
+
+    def look(self, question: Question) -> tuple[str, Callable[[str], Any]] | None:
+        """Return the sh that answers a question and what makes the answer of its output; None where it takes more."""
+        match question:
+            case Output(script):
+                return script, str
+            case LinkState(interface):
+                return _tc.link_script(interface, self._has_ifb), partial(self._link, interface)
+            case _:
+                return None
+
     def perform(self, action: Action) -> str:
         """Do it, and return what it said of itself."""
         match action:
@@ -99,11 +119,24 @@ class HostTarget(ABC):
 
     def link(self, interface: str) -> Link:
         """Read an interface through tc(8)."""
-        return _tc.parse_link(interface, self.run(_tc.link_script(interface)).stdout)
+        return self._link(interface, self.run(_tc.link_script(interface, self._has_ifb)).stdout)
 
     def make(self, action: PlantQdisc | UprootQdisc) -> str:
         """Make a kernel object through tc(8) and ip(8)."""
         return self.run(self.render(action).do).stdout
+
+    def _link(self, interface: str, printed: str) -> Link:
+        link = _tc.parse_link(interface, printed)
+        self._has_ifb = link.has_ifb if link.exists else self._has_ifb
+        return link
+
+    def _outputs(self, scripts: Sequence[str]) -> list[str]:
+        """Return the standard output of each script, all run by one command; raises CommandFailed when any fails."""
+        if len(scripts) < 2:
+            return [self.run(script).stdout for script in scripts]
+        end = secrets.token_hex(16)  # nothing that is printed can have it
+        done = self.run("\n".join(f"(\n{script}\n) || exit\necho {end}" for script in scripts))
+        return done.stdout.split(f"{end}\n")[: len(scripts)]
 
     def _need_power(self) -> PowerController:
         if self._power is None:

@@ -210,8 +210,12 @@ _WORDS: dict[str, Callable[[Mapping[str, Option]], list[str]]] = {"netem": _nete
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def link_script(interface: str) -> str:
-    """Return the sh that prints all of an interface that `parse_link` reads; it only looks."""
+def link_script(interface: str, has_ifb: bool | None = None) -> str:
+    """Return the sh that prints all of an interface that `parse_link` reads; it only looks.
+
+    Whether the kernel can make an ifb is dear to find out where it is built in; who knows it already says so.
+    """
+    ifb = f"{HAS_IFB} && ifb=1" if has_ifb is None else f"ifb={int(has_ifb)}"
     device = quote(interface)
     asks = [f"filter show dev {device}{point}" for point in ("", " ingress", " egress")] + [f"class show dev {device}"]
     return f"""qdiscs() {{
@@ -222,7 +226,7 @@ def link_script(interface: str) -> str:
 qdiscs {device}; [ "$json" != absent ] || {{ echo absent; exit 0; }}
 rest=$json index=$(ip -o link show dev {device}) || exit 1
 index=${{index%%:*}} ifb=0 speed=-1
-{HAS_IFB} && ifb=1
+{ifb}
 {{ read -r seen </sys/class/net/{device}/speed && speed=$seen; }} 2>/dev/null  # it may be there and not be read
 printf '%s\n--json\n%s\n--ours\n' "$speed $index $ifb" "$json"
 qdiscs "$(printf 'gameday%x' "$index")"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from typing import Any
 
-from chaos.contracts import Completed, PlantQdisc, UprootQdisc
+from chaos.contracts import Completed, LinkState, PlantQdisc, Question, UprootQdisc
 from chaos.errors import Unreachable
 from chaos.kernel import HAS_IFB, NO_HANDLE, AtRoot, Beside, Flow, Link
 from chaos.targets._base import HostTarget
@@ -44,15 +45,18 @@ class LocalTarget(HostTarget):
         """Run a command; nothing that a network fault does can come between."""
         self.run("true", timeout=5)
 
+    def look(self, question: Question) -> tuple[str, Callable[[str], Any]] | None:
+        """Return the sh that answers a question; an interface is read by netlink."""
+        return None if isinstance(question, LinkState) else super().look(question)
+
     def link(self, interface: str) -> Link:
         """Read an interface by netlink; a root that somebody made is read with tc, whose words can make it again."""
-        seen = replace(self._netlink.link(interface), has_ifb=self._has_ifb)
+        read = self._netlink.link(interface)
+        if self._has_ifb is None:
+            self._has_ifb = self.run(HAS_IFB, check=False).status == 0
+        seen = replace(read, has_ifb=self._has_ifb)
         made = seen.root is not None and seen.root.handle not in (NO_HANDLE, *OURS)
         return super().link(interface) if made else seen
-
-    @cached_property
-    def _has_ifb(self) -> bool:
-        return self.run(HAS_IFB, check=False).status == 0
 
     def make(self, action: PlantQdisc | UprootQdisc) -> str:
         """Make a kernel object by netlink; what waits for packets to leave, or puts a former root back, is sh."""

@@ -34,6 +34,8 @@ class SshTarget(HostTarget):
         self._address = address.resolved()
         self._connection: Connection | None = None
         self._users: dict[Connection, int] = {}
+        self._flows: dict[Connection, tuple[Flow, ...]] = {}
+        """Which flows carry the connection, once it was asked: no question of it changes that."""
         self._lock = threading.Lock()
 
     def _run(self, script: str, timeout: float) -> Completed:
@@ -43,8 +45,20 @@ class SshTarget(HostTarget):
         """Return the flows of this connection as the host sees them, behind whatever NAT (sshd's SSH_CONNECTION).
 
         A name may have several addresses, of both families; a connection that is opened again may take another, and so
-        come from another of ours. Each that answers is asked.
+        come from another of ours. Each that answers is asked, once for each connection of ours.
         """
+        connection = self._taken()
+        try:
+            if connection not in self._flows:
+                flows = self._ask_flows()
+                if connection is self._connection:
+                    self._flows = {connection: flows}
+                return flows
+            return self._flows[connection]
+        finally:
+            self._let_go(connection)
+
+    def _ask_flows(self) -> tuple[Flow, ...]:
         flows = [self._flow(self._execute(_ASK_PEER, 10, _ASK_PEER).stdout)]
         for by in self._other_ways():
             try:

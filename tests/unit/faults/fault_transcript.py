@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from chaos.contracts import Completed
+from chaos.contracts import Completed, Question
 from chaos.kernel import Flow
 from chaos.targets._base import HostTarget
 from chaos.targets.power import PowerController
@@ -38,6 +38,9 @@ class Transcript(HostTarget):
             return Completed(0 if boot else 255, boot or "", "")
         key = "link" if "tc -s -j qdisc" in script else "output"
         return Completed(0, "\n".join(self._said[key]) + "\n", "")
+
+    def ask_all(self, questions: Sequence[Question]) -> tuple[Any, ...]:
+        return tuple(self.ask(question) for question in questions)
 
     def control_path(self) -> tuple[Flow, ...]:
         return tuple(Flow(ip_address(peer), port) for peer, port in self._said["control"])
