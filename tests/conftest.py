@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# a deadline for each example would test how busy the machine is
+settings.register_profile("gameday", deadline=None)
+settings.load_profile("gameday")
 
 collect_ignore = ["cases"]
 _numbers = itertools.count()

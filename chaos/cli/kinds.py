@@ -83,13 +83,14 @@ def _probe_entry(kind: str, cls: Any) -> dict[str, Any]:
 
 def _described(cls: Any) -> dict[str, Any]:
     schema = cls.model_json_schema()
+    keys = {field.alias or name: field for name, field in cls.model_fields.items()}
     fields = {
-        name: {
-            "takes": _takes(found := schema["properties"][field.alias or name], schema.get("$defs", {})),
-            "default": _default(found, name in schema.get("required", ())),
+        key: {
+            "takes": _takes(found := schema["properties"][key], schema.get("$defs", {})),
+            "default": _default(found, key in schema.get("required", ())),
             "description": " ".join((field.description or "").split()),
         }
-        for name, field in cls.model_fields.items()
+        for key, field in keys.items()
     }
     return {"summary": (cls.__doc__ or "").strip().splitlines()[0], "parameters": fields}
 

@@ -24,6 +24,7 @@ class Cpu(_payload.PayloadFault):
     """Take a share of the time of some cores."""
 
     kind: ClassVar[str] = "cpu"
+    example: ClassVar[str] = "{kind: cpu, on: {group: workers, pick: 1}, for: 20s, cores: 1, share: 80%}"
     release: ClassVar[str] = "what waited for a core runs at once: a burst of late answers"
     shade: ClassVar[str] = "#c98a1b"
     beside: ClassVar[str] = "echo \"cores $(grep -c '^cpu[0-9]' /proc/stat)\""

@@ -28,7 +28,7 @@ class Dns(_table.Table):
     """Leave what a host asks of name servers without an answer."""
 
     kind: ClassVar[str] = "dns"
-    example: ClassVar[str] = "{kind: dns, on: {group: workers, pick: 1}, for: 20s}"
+    example: ClassVar[str] = "{kind: dns, on: worker-1, for: 20s}"
     release: ClassVar[str] = "a lookup that waits is answered at its resolver's next try, up to 5 s later"
     shade: ClassVar[str] = "#4d8f8b"
 

@@ -30,7 +30,7 @@ class LinkDown(Fault[Interface]):
     """Set an interface down, for a while."""
 
     kind: ClassVar[str] = "link_down"
-    example: ClassVar[str] = "{kind: link_down, on: worker-1, for: 10s, interface: eth1}"
+    example: ClassVar[str] = "{kind: link_down, on: worker-1, for: 5s, interface: eth1}"
     release: ClassVar[str] = (
         "the link is negotiated and IPv6 addresses are checked anew (1 to 5 s); TCP backs off meanwhile"
     )

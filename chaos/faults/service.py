@@ -77,6 +77,7 @@ class Service(Fault[Units]):
     """Stop a systemd service for a while, or restart it once."""
 
     kind: ClassVar[str] = "service"
+    example: ClassVar[str] = "{kind: service, on: worker-1, for: 20s, unit: nginx}"
     release: ClassVar[str] = "the service starts: its start-up is part of recovery"
     shade: ClassVar[str] = "#a0522d"
     needs: ClassVar[tuple[Need, ...]] = (

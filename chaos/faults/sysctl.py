@@ -103,6 +103,7 @@ class Sysctl(Fault[Settings]):
     """Set parameters of the running kernel, for a while."""
 
     kind: ClassVar[str] = "sysctl"
+    example: ClassVar[str] = "{kind: sysctl, on: worker-1, for: 20s, values: {net.core.somaxconn: 16}}"
     release: ClassVar[str] = (
         "none of its own: what the kernel did by the setting (a queue, a connection) stays as it is"
     )

@@ -27,7 +27,7 @@ class Step(Frozen):
 
     @field_serializer("fault")
     def _dump_fault(self, fault: Fault[Any]) -> dict[str, Any]:
-        return {"kind": fault.kind, **fault.model_dump(mode="json")}
+        return {"kind": fault.kind, **fault.model_dump(mode="json", by_alias=True)}
 
     @property
     def fault_id(self) -> str:

@@ -27,7 +27,22 @@ CASES = Path(__file__).parents[1] / "cases" / "faults"
 CONTROL = Path(__file__).parents[1] / "cases" / "spec" / "good" / "control.yaml"
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FAULTS = sorted(Path(inspect.getfile(chaos.faults)).parent.glob("[!_]*.py"))
-KINDS = ["bandwidth", "cpu", "dns", "link_down", "loss", "netem", "node_kill", "partition", "process_kill", "process_pause", "service", "sysctl"]
+KINDS = [
+    "bandwidth",
+    "command",
+    "cpu",
+    "dns",
+    "link_down",
+    "loss",
+    "netem",
+    "node_kill",
+    "partition",
+    "process_kill",
+    "process_pause",
+    "service",
+    "setting",
+    "sysctl",
+]
 PROBES = ["command", "http", "icmp", "promql", "tcp"]
 OUR_PROBES = [cls for _, cls in catalog.health_probes() if cls.__module__.startswith("probes.health.")]
 OURS = [cls for _, cls in catalog.faults() if cls.__module__.startswith("chaos.faults.")]

@@ -25,7 +25,12 @@ from chaos.testing import FakeTarget
 
 CASES = Path(__file__).parents[1] / "cases" / "faults"
 SH = shutil.which("sh") or "/bin/sh"
-COMMANDS = {("process_kill", "restart")}  # these are sh, and say so
+COMMANDS = {
+    ("process_kill", "restart"),
+    *(("command", name) for name in ("read", "apply", "revert")),
+}  # these are sh, and say so
+JSON = {("setting", "value")}  # what is sent as JSON
+FORMS = {("setting", "url"): "http://host/{}"}  # around what would be refused by its form alone
 HOST = FakeTarget()
 PLAIN = "plain0"
 HOSTILE = [
@@ -57,7 +62,8 @@ def test_text_is_refused_or_stays_one_word(cls: type[Fault[Any]], name: str, sha
         except (ValidationError, Misfit):
             continue
         accepted += 1
-        expected = [[word.replace(PLAIN, hostile) for word in words] for words in plain]
+        shown = json.dumps(hostile)[1:-1] if (cls.kind, name) in JSON else hostile
+        expected = [[word.replace(PLAIN, shown) for word in words] for words in plain]
         assert runs(fault, tmp_path) == expected, repr(hostile)
     assert accepted or name in ("interface", "peers")
 
@@ -79,8 +85,10 @@ def given(cls: type[Fault[Any]]) -> dict[str, Any]:
 
 def made(cls: type[Fault[Any]], name: str, text: str, shape: str) -> Fault[Any]:
     parameters = given(cls)
-    shapes = {"array": [text], "object": dict.fromkeys(parameters.get(name) or (), text)}
-    fault = cls.model_validate(parameters | {name: shapes.get(shape, text)})
+    text = FORMS.get((cls.kind, name), "{}").replace("{}", text)
+    shaped: Any = [text] if shape == "array" else text
+    shaped = dict.fromkeys(parameters[name], text) if shape == "object" else shaped
+    fault = cls.model_validate(parameters | {name: shaped})
     peers = {text: {"worker-9": ("192.0.2.9",)}}
     return fault.bind(HostView("worker-1", "eth0", has_power=True, peers=peers))
 
@@ -120,7 +128,7 @@ def tools_in(folder: Path, notes: Path) -> Path:
         note = f'for word in "${{0##*/}}" "$@"; do printf "%s\\036" "$word" >>"{notes}"; done\n'
         reads = '*" -batch "*|*" -f "*|*" /proc/"*'
         stdin = f'case " $* " in {reads}) /bin/cat >>"{notes}"; printf "\\036" >>"{notes}" ;; esac\n'
-        for name in ("tc", "ip", "nft", "tee", "systemctl"):
+        for name in ("tc", "ip", "nft", "tee", "systemctl", "python3"):
             write(tools / name, f"#!{SH}\n{note}{stdin}")
         write(tools / "owned", f'#!{SH}\nprintf "OWNED\\036" >>"{notes}"\n')
         write(tools / "sleep", f"#!{SH}\n")

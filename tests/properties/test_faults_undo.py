@@ -24,7 +24,17 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "process_pause": {"match": "^serve"},
 }
 # nft's text and payloads are no fake's to understand: tests/unit/faults/test_*_for_real.py
-ON_A_KERNEL = {"cpu", "dns", "link_down", "loss", "partition", "service", "sysctl"}
+ON_A_KERNEL = {
+    "command",
+    "cpu",
+    "dns",
+    "link_down",
+    "loss",
+    "partition",
+    "service",
+    "setting",
+    "sysctl",
+}
 ROOTS = st.sampled_from(
     [
         (),
