@@ -49,8 +49,8 @@ def torture(seeds: Iterable[int], on: On = "namespaced", side_by_side: int = 10,
 def _live(host: Host, seed: int, folder: Path) -> Outcome:
     began = time.monotonic()
     outcome = run_trial(host, seed, folder)
-    became = "BROKEN" if outcome.wrong else "ok"
-    sys.stderr.write(f"{_said(outcome)}: {became}, {time.monotonic() - began:.0f} s\n")
+    became = "\n  ".join(outcome.wrong) or f"clean after {seconds(outcome.cleared)} s"
+    sys.stderr.write(f"{_said(outcome)}, in {time.monotonic() - began:.0f} s: {became}\n")
     return outcome
 
 

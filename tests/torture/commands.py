@@ -74,7 +74,7 @@ class Commands:
         """Run it."""
         gameday = ["chaos"] if patience is None else ["tests.torture.impatient", str(patience)]
         argv = self._python(*gameday, "heal", "-i", str(self._inventory), "--out", str(self.folder / "runs"), *options)
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, env=self._environment)
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300, env=self._environment)
 
     def heal_wrong(self) -> list[str]:
         """Heal, and check: both must end with 0."""

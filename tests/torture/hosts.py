@@ -74,7 +74,7 @@ class NamespacedHost:
     """One of `tests.hosts`."""
 
     sort: Sort = "namespaced"
-    life, look = 4.0, 0.3
+    life, look = 4.0, 0.1
 
     def __init__(self, hosts: SshHosts, name: str) -> None:
         self._hosts, self.name = hosts, name
@@ -102,7 +102,7 @@ class VirtualHost:
     """A machine of a lab of kind vm, known by the lab's inventory."""
 
     sort: Sort = "vm"
-    life, look = 10.0, 0.5
+    life, look = 10.0, 0.4
     kinds: tuple[str, ...] = (*_ANYWHERE, "netem")
 
     def __init__(self, inventory_path: Path, name: str) -> None:

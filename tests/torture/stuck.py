@@ -20,7 +20,7 @@ _TAKE = 'mount --bind /dev/null "$(command -v {tool})"'
 _GIVE_BACK = "umount $(awk '$2 ~ /\\/{tool}$/ {{ print $2 }}' /proc/mounts)"
 # a fuse wakes from its back-off when it is told to
 _HURRY = "cd /run/gameday/fuses/* && kill -USR1 $(cat pid) && cat state"
-_MOST = 90.0  # s for what is waited for, whatever else the machine does
+_MOST = 300.0  # s for what is waited for, whatever else the machine does
 
 
 def told_and_healed(

@@ -160,7 +160,7 @@ def _disturb(host: Host, trial: Trial, controller: subprocess.Popen[str]) -> Non
 def _status(controller: subprocess.Popen[str], *, rebooted: bool) -> list[str]:
     """The controller must end by itself, and never say STUCK of a host that is clean."""
     try:
-        _, said = controller.communicate(timeout=90)
+        _, said = controller.communicate(timeout=300)
     except subprocess.TimeoutExpired:
         controller.send_signal(signal.SIGKILL)
         controller.communicate()
