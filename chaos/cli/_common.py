@@ -61,14 +61,17 @@ def experiments_under(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
+def harmless(text: str) -> str:
+    """Return text whose control characters, ESC and bidirectional overrides too, are made visible; lines stay lines."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
 def say(text: str, *, err: bool = False, indent: str = "") -> None:
     """Print lines in which a host's, or a recording's, own words may be: none of theirs drives the terminal.
 
-    Their control characters, ESC and bidirectional overrides too, are made visible. `indent` begins every line but the
-    first, so that none passes for one of ours.
+    `indent` begins every line but the first, so that none passes for one of ours.
     """
-    shown = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-    typer.echo(shown.replace("\n", f"\n{indent}"), err=err)
+    typer.echo(harmless(text).replace("\n", f"\n{indent}"), err=err)
 
 
 def print_json(value: Any) -> None:

@@ -14,8 +14,10 @@ from chaos.cli._common import (
     JsonOption,
     experiment_of,
     experiments_under,
+    harmless,
     inventory_of,
     print_json,
+    say,
 )
 from chaos.errors import InputError
 
@@ -34,7 +36,7 @@ def check(paths: Files, inventory: InventoryOption = None, as_json: JsonOption =
     if as_json:
         print_json({"files": [str(path) for path in files], "mistakes": mistakes})
     else:
-        typer.echo("\n".join(mistakes) if mistakes else f"{len(files)} checked, nothing wrong", err=bool(mistakes))
+        say("\n".join(mistakes) if mistakes else f"{len(files)} checked, nothing wrong", err=bool(mistakes))
     if mistakes:
         raise typer.Exit(2)
 
@@ -72,19 +74,19 @@ def plan(file: Path, inventory: InventoryOption = None, as_json: JsonOption = Fa
         print_json(planned.model_dump(mode="json") | {"commands": [asdict(shown) for shown in previews]})
         return
     load, terms = planned.load, planned.terms
-    typer.secho(terms.name, bold=True)
-    typer.echo(f"load    {_said(load, terms)}")
-    typer.echo(f"times   warm-up {terms.warmup:g} s, baseline {terms.baseline:g} s, observation {terms.observe:g} s")
+    typer.secho(harmless(terms.name), bold=True)
+    say(f"load    {_said(load, terms)}")
+    say(f"times   warm-up {terms.warmup:g} s, baseline {terms.baseline:g} s, observation {terms.observe:g} s")
     for probe, said in zip(planned.probes, terms.probes, strict=True):
         at = probe.parameters.get("url") or probe.parameters.get("address") or ""
-        typer.echo(f"probe   {probe.name} ({said.kind}) every {said.every:g} s {at}".rstrip())
-    typer.echo("\n".join(_reach(planned, known.protect, experiment.trials)))
+        say(f"probe   {probe.name} ({said.kind}) every {said.every:g} s {at}".rstrip())
+    say("\n".join(_reach(planned, known.protect, experiment.trials)))
     for step, shown in zip(planned.steps, previews, strict=True):
-        typer.echo(f"\n{step.host}: {step.fault.kind} from {step.at_s:g} s for {step.for_s:g} s")
-        typer.echo(f"  letting go: {step.fault.release}; the fuse stands on the {step.fault.undo_from}")
+        say(f"\n{step.host}: {step.fault.kind} from {step.at_s:g} s for {step.for_s:g} s")
+        say(f"  letting go: {step.fault.release}; the fuse stands on the {step.fault.undo_from}")
         for title, scripts in (("apply", shown.apply), ("undo", shown.undo), ("clean when", shown.clean)):
-            typer.echo(f"  {title}:")
-            typer.echo("\n".join(f"    {line}" for script in scripts for line in script.splitlines()))
+            say(f"  {title}:")
+            say("\n".join(f"    {line}" for script in scripts for line in script.splitlines()))
 
 
 def _reach(plan: Plan, protect: Protect, trials: int) -> Iterator[str]:

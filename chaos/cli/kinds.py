@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from chaos.cli._common import JsonOption, print_json
+from chaos.cli._common import JsonOption, print_json, say
 from chaos.errors import UnknownKind
 
 _ACTS_ON = {
@@ -45,8 +45,8 @@ def catalog(
         return
     for entry in wanted:
         typer.secho(f"{entry['kind']} ({entry['is']})", bold=True, nl=False)
-        typer.echo(f"  {entry['summary']}")
-        typer.echo("\n".join((*_parameter_lines(entry["parameters"]), *_other_lines(entry), "")))
+        say(f"  {entry['summary']}")
+        say("\n".join((*_parameter_lines(entry["parameters"]), *_other_lines(entry), "")))
 
 
 def catalog_table(registry: Any) -> str:

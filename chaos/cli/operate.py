@@ -20,6 +20,7 @@ from chaos.cli._common import (
     RunsOption,
     experiment_of,
     experiments_under,
+    harmless,
     inventory_of,
     print_json,
     say,
@@ -156,7 +157,7 @@ def show(trial: Any) -> None:
     console = Console()
     render_verdict(trial.verdict, series_of(trial.recording), console, hypothesis=hypothesis, report=trial.report)
     for line in trial.verdict.stuck:
-        console.print(line, style="bold red", markup=False)
+        console.print(harmless(line), style="bold red", markup=False)
 
 
 def progress_on(stream: Any) -> Any:
@@ -180,6 +181,14 @@ def show_actions() -> None:
     """Log every command that is sent to a host, on standard error."""
     import logging
 
-    logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(message)s", stream=sys.stderr)
+    class Harmless(logging.Formatter):
+        """What is sent to a host holds text from YAML, and what went wrong holds a host's words."""
+
+        def format(self, record: logging.LogRecord) -> str:
+            return harmless(super().format(record))
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Harmless("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.DEBUG, handlers=[handler])
     for noisy in ("paramiko", "asyncio", "pyroute2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

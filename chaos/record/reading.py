@@ -39,14 +39,15 @@ def why(error: BaseException) -> str:
 def refuse_links(folder: Path) -> None:
     """Raise RecordingError where anything in a folder is neither a file nor a folder."""
     try:
-        for entry in os.scandir(folder):
-            mode = entry.stat(follow_symlinks=False).st_mode
+        with os.scandir(folder) as entries:
+            modes = {entry.path: entry.stat(follow_symlinks=False).st_mode for entry in entries}
+        for path, mode in modes.items():
             if stat.S_ISDIR(mode):
-                refuse_links(Path(entry))
+                refuse_links(Path(path))
             elif not stat.S_ISREG(mode):
                 raise RecordingError(
-                    f"{entry.path}: is a {_kind(mode)}; a recording holds files and folders alone, so that nothing "
-                    "outside it is read: remove it"
+                    f"{path}: is a {_kind(mode)}; a recording holds files and folders alone, so that nothing outside "
+                    "it is read or written: remove it"
                 )
     except (OSError, RecursionError) as error:
         raise RecordingError(f"{folder}: can't be read: {why(error)}") from error

@@ -23,6 +23,7 @@ from chaos.spec.fields import (
 )
 from chaos.spec.places import Path
 from chaos.units import show_seconds
+from probes.url import has_credentials
 
 _PLACEHOLDER = re.compile(r"\{([\w.-]+)\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a field name, RFC 9110 5.6.2
@@ -31,21 +32,26 @@ _FIELD_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # no control character
 
 
 def check_url(url: str) -> str:
-    """Return the URL. Raises ValueError for what no request can be sent to."""
+    """Return the URL. Raises ValueError for what no request can be sent to; it repeats no password."""
+    _refuse_credentials(url)
     if not re.fullmatch(r"[!-~]+", url):
         raise ValueError(f"{url!r} has a character in it that is not visible ASCII; write it percent-encoded")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is no URL to send to; write it like http://host/path")
-    if parts.username is not None:
-        raise ValueError("holds credentials, which would be recorded; leave them out")
     if parts.port == 0:  # reading it raises ValueError for what is no port
         raise ValueError(f"{url!r} names port 0")
     return url
 
 
+def _refuse_credentials(url: str) -> None:
+    if has_credentials(url):
+        raise ValueError("holds credentials, which would be recorded; leave them out")
+
+
 def check_template(url: str) -> str:
     """Check a URL with each placeholder filled by its own name."""
+    _refuse_credentials(url)
     filled = _PLACEHOLDER.sub(r"\1", url)
     if "{" in filled or "}" in filled:
         raise ValueError(f"{url!r} has a stray brace; {{name}} stands for a host or a group of the inventory")

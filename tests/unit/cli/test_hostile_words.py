@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,31 @@ def test_what_a_host_said_is_shown_and_passes_for_no_line_of_ours(
     assert "gone" in done.output
     assert all(c.isprintable() or c == "\n" for c in done.output)
     assert not any(line.startswith("clean") for line in done.output.splitlines())
+
+
+def test_what_is_logged_of_commands_drives_no_terminal() -> None:
+    logged = f"""if True:
+        import logging
+        from chaos.cli.operate import show_actions
+        show_actions()
+        logging.getLogger("gameday.targets").debug("worker-1: %s", {SAID!r})
+    """
+    done = subprocess.run([sys.executable, "-c", logged], capture_output=True, text=True, check=True)
+    assert "gone" in done.stderr
+    assert all(c.isprintable() or c == "\n" for c in done.stderr)
+
+
+def test_what_stands_in_an_experiment_drives_no_terminal(tmp_path: Path) -> None:
+    evil = r"\e\e0;owned\a\eJ\u202E"
+    (tmp_path / "inventory.yaml").write_text("hosts: {box: {connection: local, endpoint: '127.0.0.1:1'}}\n")
+    (tmp_path / "x.yaml").write_text(
+        f"""name: "{evil}"
+load: {{url: "http://{{box}}/", arrivals: {{process: constant, rate: 1/s}}}}
+timeline: {{warmup: 0s, baseline: 1s, observe: 2s}}
+faults: [{{kind: process_pause, on: box, match: "{evil}", for: 1s}}]
+"""
+    )
+    done = CliRunner().invoke(app.app, ["plan", str(tmp_path / "x.yaml"), "-i", str(tmp_path / "inventory.yaml")])
+    assert done.exit_code == 0, done.output
+    assert "owned" in done.output
+    assert all(c.isprintable() or c == "\n" for c in done.output)
