@@ -229,9 +229,16 @@ class Partition(Fault[Seen]):
         return Seen({name: tuple(rules) for name, rules in chains.items()}, others, control)
 
 
-_READ = """tables=$(nft list tables inet) || exit 1
-printf '%s\\n' "$tables" --table
-case "$tables" in *'table inet {table}'*) nft -j list table inet {table} ;; esac"""
+# a fuse may take the table away between the two looks: one that can't be shown must be there no longer
+_READ = """tables=$(nft list tables inet) objects= || exit 1
+case "$tables" in
+    *'table inet {table}'*) objects=$(nft -j list table inet {table}) || {{
+        tables=$(nft list tables inet) || exit 1
+        case "$tables" in *'table inet {table}'*) exit 1 ;; esac
+    }} ;;
+esac
+printf '%s\\n' "$tables" --table "$objects"
+"""
 
 _GONE = """tables=$(nft list tables inet) && case "$tables" in *'table inet {table}'*) false ;; esac"""
 
