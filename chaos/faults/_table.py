@@ -181,9 +181,16 @@ def parsed(objects: str) -> Chains:
     return {name: tuple(rules) for name, rules in chains.items()}
 
 
-_READ = """tables=$(nft list tables inet) || exit 1
-printf '%s\\n' "$tables" --table
-case "$tables" in *'table inet {table}'*) nft -j list table inet {table} ;; esac"""
+# a fuse may take the table away between the two looks: one that can't be shown must be there no longer
+_READ = """tables=$(nft list tables inet) objects= || exit 1
+case "$tables" in
+    *'table inet {table}'*) objects=$(nft -j list table inet {table}) || {{
+        tables=$(nft list tables inet) || exit 1
+        case "$tables" in *'table inet {table}'*) exit 1 ;; esac
+    }} ;;
+esac
+printf '%s\\n' "$tables" --table "$objects"
+"""
 
 
 def _transaction(lines: list[str]) -> str:

@@ -56,7 +56,9 @@ for family in ip ip6; do
     section "$save" "$save"
 done
 section sysctl all grep -rs . /proc/sys/net /proc/sys/vm /proc/sys/kernel
-section process all grep -sE '^(Cpus_allowed_list:|[0-9]+[: ])' /proc/[0-9]*/status /proc/[0-9]*/cgroup /proc/[0-9]*/stat
-[ ! -d /run/systemd/system ] || section unit systemctl show '*.service' -p Id -p UnitFileState -p ActiveState -p SubState
+section process cat /proc/uptime
+all grep -sE '^(Cpus_allowed_list:|[0-9]+[: ])' /proc/[0-9]*/status /proc/[0-9]*/cgroup /proc/[0-9]*/stat
+[ ! -d /run/systemd/system ] || section unit systemctl show '*.service' -p Id -p UnitFileState -p ActiveState -p SubState \
+    -p Type -p RemainAfterExit -p TriggeredBy
 echo '@@ ours'
 ls /run/gameday/fuses 2>/dev/null || :

@@ -10,6 +10,10 @@ impairment. What leaves the ifb goes on to the interface's own root, whatever th
 The redirecting filter comes last and goes first, so the control path is never impaired, not even for a moment; and once
 it is gone the packets that the impairment still holds are given time to leave.
 
+Where there is no clsact yet, its coming and its going each cost packets: the kernel stops an interface to graft a qdisc,
+be it one beside the root (qdisc_graft in net/sched/sch_api.c), drops what the root holds and, for some milliseconds at
+most, what is sent. Where there is one already, nothing of that happens.
+
 At the root, where a kernel can't do that (no ifb; an `ingress` qdisc, which excludes clsact). Where some flow must
 pass, a `prio` root of ours stands between: its first band takes the exempt flows, the second holds the impairment.
 
@@ -108,15 +112,22 @@ def _uproot_beside(action: UprootQdisc, place: Beside) -> Rendered:
 
 
 def _drain(ours: str, patience: float) -> list[str]:
-    """Let what our device still holds leave it; then take it away and print how many packets went with it."""
+    """Let what our device still holds leave it; then take it away and print how many packets went with it.
+
+    Naps first: another processor may have met the redirect before it went, and hold a packet that is not queued yet.
+    Then the qdisc must be empty and the ifb have handed on (tx) what it got (rx) but what it dropped itself.
+    """
+    counters = f"/sys/class/net/{ours}/statistics"
     return [
         f"if left=$(tc -s qdisc show dev {ours} 2>/dev/null); then",
-        f"for i in {' '.join(map(str, range(max(1, round(patience * 10)))))}; do",
-        "    case $left in *' backlog 0b 0p '*) break ;; esac",
+        f"for i in {' '.join(map(str, range(max(1, round(patience * 10)) + 1)))}; do",
         "    sleep 0.1 2>/dev/null || sleep 1",
-        f"    left=$(tc -s qdisc show dev {ours} 2>/dev/null)",
+        f"    left=$(tc -s qdisc show dev {ours} 2>/dev/null) came=0 went=0 lost=0",
+        "    case $left in *' backlog 0b 0p '*) ;; *) continue ;; esac",
+        f"    {{ read -r came <{counters}/rx_packets && read -r went <{counters}/tx_packets &&"
+        f" read -r lost <{counters}/rx_dropped; }} 2>/dev/null",
+        "    [ $((went + lost)) -lt $((came)) ] || break",
         "done",
-        "sleep 0.1 2>/dev/null || sleep 1",  # what has left the qdisc the ifb hands on a moment later
         f'left=${{left##* backlog }} left=${{left#* }}; echo "{ours}: ${{left%%p *}} packets dropped by letting go"',
         f"ip link del dev {ours}",
         "fi",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from chaos.run.fingerprint import drift, fingerprint
+from chaos.run.fingerprint import drift, fingerprint, lines_of
 from chaos.targets.local import LocalTarget
 
 NETWORK = ("address", "filter", "link", "nft", "qdisc", "route", "rule", "rule6", "sysctl")
@@ -113,6 +114,147 @@ E"""
     assert any("10.0.0.3" in line for line in lines)
 
 
+def test_an_address_that_is_still_probed_for_is_there(alone: LocalTarget) -> None:
+    """RFC 4862: until no neighbour has claimed it, the kernel has no route to it (ip-address(8): tentative)."""
+    show = "ip -6 address show dev d0; ip -6 route show table local"
+    said = alone.run(f"ip -6 address add fd0a::1/64 dev d0; {show}").stdout
+    assert "tentative" in said
+    assert "local fd0a::1" not in said
+    before = network(fingerprint(alone))
+    assert any("fd0a::1/64" in line for line in before)
+    alone.run("until ip -6 route show table local | grep -q '^local fd0a::1'; do sleep 0.05; done")
+    assert drift(before, network(fingerprint(alone))) == []
+
+
+def test_lifetimes_go_by(alone: LocalTarget) -> None:
+    """As DHCP and router advertisements leave them, and renew them."""
+    lease = "ip address replace 10.9.2.1/24 dev d0 valid_lft {0} preferred_lft {0}; "
+    lease += "ip -6 address replace fd0b::1/64 dev d0 nodad valid_lft {0} preferred_lft {0}; "
+    lease += "ip -6 route replace fd0c::/64 dev d0 proto ra expires {0}"
+    alone.run(lease.format(900))
+    before = network(fingerprint(alone))
+    alone.run(lease.format(600))
+    assert drift(before, network(fingerprint(alone))) == []
+    alone.run("ip -6 route del fd0c::/64 dev d0")
+    assert drift(before, network(fingerprint(alone))) == ["- route: fd0c::/64 dev d0 proto ra metric 1024 pref medium"]
+
+
+def test_a_container_may_come_and_go(alone: LocalTarget) -> None:
+    """Its interface is no drift, as long as it is no way of the host's own; a bridge of theirs that came is."""
+    before = network(fingerprint(alone))
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE) as container:
+        assert container.stdout is not None
+        container.stdout.readline()
+        alone.run(f"ip link add veth12ab type veth peer name eth0 netns {container.pid} && ip link set veth12ab up")
+        alone.run("ip route add 10.244.0.7 dev veth12ab")
+        assert "dev veth12ab" in alone.run("ip route").stdout
+        during = network(fingerprint(alone))
+        assert drift(before, during) == []
+        assert drift(during, before) == []
+        alone.run("ip address add 10.9.3.1/24 dev veth12ab")
+        assert any("veth12ab" in line for line in drift(before, network(fingerprint(alone))))
+        container.kill()
+
+
+KEPT = """*filter
+:INPUT ACCEPT [0:0]
+:KUBE-SERVICES - [0:0]
+-A INPUT -j KUBE-SERVICES
+{more}
+COMMIT
+"""
+
+
+@pytest.mark.parametrize("family", ["iptables", "ip6tables"])
+def test_rules_of_the_older_iptables(alone: LocalTarget, family: str) -> None:
+    """The tool itself, on a kernel that has its tables; counters, and the chains of kube-proxy, do not count."""
+    first, more = KEPT.format(more=""), KEPT.format(more="-A KUBE-SERVICES -p tcp --dport 80 -j DROP")
+    load = f"{family}-legacy-restore <<'E'\n%sE"
+    alone.run(load % first)
+    before = fingerprint(alone)
+    assert any(line.startswith(f"{family}-legacy-save: -A INPUT -j KUBE-SERVICES") for line in before)
+    alone.run("ping -c 1 127.0.0.1; ping -c 1 ::1")
+    alone.run(load % more)
+    assert drift(*map(rules, (before, fingerprint(alone)))) == []
+    alone.run(f"{family}-legacy -I INPUT -p tcp --dport 81 -j ACCEPT")
+    assert drift(*map(rules, (before, fingerprint(alone)))) == [
+        f"+ {family}-legacy-save: -A INPUT -p tcp -m tcp --dport 81 -j ACCEPT"
+    ]
+
+
+def rules(lines: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(line for line in lines if "tables" in line.split()[0])
+
+
+def test_chains_that_a_program_keeps_in_nftables(alone: LocalTarget) -> None:
+    table = "table ip nat {{\nchain DOCKER {{\n{}\n}}\nchain theirs {{\n{}\n}}\n}}"
+    load = "nft delete table ip nat 2>/dev/null; nft -f - <<'E'\n{}\nE"
+    alone.run(load.format(table.format("", "accept")))
+    before = network(fingerprint(alone))
+    alone.run(load.format(table.format("tcp dport 80 drop", "accept")))
+    assert drift(before, network(fingerprint(alone))) == []
+    alone.run(load.format(table.format("", "drop")))
+    assert drift(before, network(fingerprint(alone))) == [
+        "- nft: table ip nat / chain theirs: accept", "+ nft: table ip nat / chain theirs: drop",
+    ]  # fmt: skip
+
+
+def test_data_center_bridging(tmp_path: Path) -> None:
+    """No kernel here has a device with it: a fake `dcb` prints what dcb-app(8), dcb-pfc(8) and dcb-ets(8) show."""
+    (tmp_path / "dcb").write_text("#!/bin/sh\ncat >/dev/null; cat $SAYS\n")
+    (tmp_path / "dcb").chmod(0o755)
+    (tmp_path / "says").write_text("dscp-prio AF41:4 \npfc-cap 8 macsec-bypass off delay 0\nprio-pfc 0:off 3:off\n")
+    device = tmp_path / "eth7" / "device"
+    device.mkdir(parents=True)
+    script = Path("chaos/run/fingerprint.sh").read_text().replace("/sys/class/net", str(tmp_path))
+    path = f"{tmp_path}:{os.environ['PATH']}"
+
+    def seen() -> tuple[str, ...]:
+        run = f"PATH={path} SAYS={tmp_path}/says\nexport PATH SAYS\n{script}"
+        printed = subprocess.run(["sh", "-c", run], capture_output=True, text=True, check=True).stdout
+        return tuple(line for line in lines_of(printed) if line.startswith("dcb "))
+
+    before = seen()
+    assert before == (
+        "dcb eth7: dscp-prio AF41:4",
+        "dcb eth7: pfc-cap 8 macsec-bypass off delay 0",
+        "dcb eth7: prio-pfc 0:off 3:off",
+    )
+    (tmp_path / "says").write_text("dscp-prio AF41:4 \npfc-cap 8 macsec-bypass off delay 0\nprio-pfc 0:off 3:on\n")
+    assert drift(before, seen()) == ["- dcb eth7: prio-pfc 0:off 3:off", "+ dcb eth7: prio-pfc 0:off 3:on"]
+
+
+UNITS = """@@ unit
+Type=simple
+RemainAfterExit=no
+Id=vllm.service
+TriggeredBy=
+ActiveState={vllm}
+SubState=x
+UnitFileState=enabled
+
+Type=simple
+RemainAfterExit=no
+Id=anacron.service
+TriggeredBy=anacron.timer
+ActiveState={anacron}
+SubState=x
+UnitFileState=enabled
+"""
+
+
+def test_services_that_a_timer_starts_count_only_where_they_failed() -> None:
+    """As systemctl(1) shows properties: in an order of its own, a block for each unit."""
+
+    def units(vllm: str, anacron: str) -> tuple[str, ...]:
+        return lines_of(UNITS.format(vllm=vllm, anacron=anacron))
+
+    before = units("active", "inactive")
+    assert drift(before, units("active", "active")) == []
+    assert drift(before, units("active", "failed")) == ["+ unit anacron.service: failed x"]
+    assert drift(before, units("failed", "active")) == ["unit vllm.service: was active x, is failed x"]
+
+
 def test_an_undone_change_is_no_drift(alone: LocalTarget) -> None:
     before = network(fingerprint(alone))
     alone.run("tc qdisc add dev d0 root handle c4a5: htb; tc qdisc del dev d0 root")
@@ -121,8 +263,17 @@ def test_an_undone_change_is_no_drift(alone: LocalTarget) -> None:
 
 
 def test_a_process_that_stays(host: LocalTarget) -> None:
-    with subprocess.Popen(["sleep", "60.81"]) as sleeper, subprocess.Popen(["sleep", "60.82"]) as ends:
+    """One that ended counts no longer, asked for by its parent or not; nor does one that has only just begun."""
+    with (
+        subprocess.Popen(["sleep", "60.81"]) as sleeper,
+        subprocess.Popen(["sleep", "60.82"]) as ends,
+        subprocess.Popen(["sleep", "60.84"]) as waits,
+    ):
+        assert not any(f"process {sleeper.pid}@" in line for line in fingerprint(host))
+        time.sleep(1.1)
         before = fingerprint(host)
+        assert any(f"process {waits.pid}@" in line for line in before)
+        waits.kill()
         cpu = min(os.sched_getaffinity(0))
         os.sched_setaffinity(sleeper.pid, {cpu})
         ends.kill()
@@ -134,7 +285,7 @@ def test_a_process_that_stays(host: LocalTarget) -> None:
             sleeper.send_signal(19)
             lines = drift(before, fingerprint(host))
             assert any(line.startswith(f"process {sleeper.pid}@") and "is stopped" in line for line in lines)
-            assert not any(f"process {pid}@" in line for line in lines for pid in (ends.pid, begins.pid))
+            assert not any(f"process {pid}@" in line for line in lines for pid in (ends.pid, begins.pid, waits.pid))
             begins.kill()
         sleeper.kill()
 
