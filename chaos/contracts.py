@@ -21,7 +21,8 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from chaos.kernel import Flow, Place, Qdisc
+from chaos.kernel import Beside, Flow, Place, Qdisc
+from chaos.selection import EVERYTHING, FAMILIES, Selection, Steer
 
 S = TypeVar("S")
 
@@ -90,12 +91,31 @@ class Shell:
 
 @dataclass(frozen=True, slots=True)
 class PlantQdisc:
-    """Have `impairment` hold what an interface sends, except the `exempt` flows, which pass it by."""
+    """Have `impairment` hold the packets of an interface that are `towards` somebody (all of them where it is empty).
+
+    The `exempt` flows pass it by. What comes in can be held, and some packets selected, only beside the interface.
+    """
 
     interface: str
     impairment: Qdisc
     exempt: tuple[Flow, ...]
     place: Place
+    towards: tuple[Selection, ...] = ()
+
+    @property
+    def steers(self) -> tuple[Steer, ...]:
+        """The filters in the hook, in their order: the exempt flows first, which pass; none where it has the root."""
+        if not isinstance(self.place, Beside):
+            return ()
+        place, (v4, v6, last) = self.place, self.place.preferences
+
+        def steer(chosen: Selection, device: str) -> Steer:
+            preference = v4 if chosen.version == 4 else v6
+            return Steer(place.hook, preference, FAMILIES[chosen.version], chosen.keys(place.hook), device)
+
+        spared = [steer(flow.selection, "") for flow in dict.fromkeys(self.exempt)]
+        everything = Steer(place.hook, last, "all", EVERYTHING, place.device)
+        return (*spared, *([steer(chosen, place.device) for chosen in self.towards] or [everything]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +286,16 @@ class Fault(BaseModel, ABC, Generic[S]):
         """
         del host
         return self
+
+    def among(self, others: Sequence[Fault[Any]], at: int) -> Self:
+        """Return a copy that knows the faults planned for its host, of which it is the one `at`; called by the plan."""
+        del others, at
+        return self
+
+    def clash(self, other: Fault[Any]) -> str | None:
+        """Why another fault can't be on the same host at the same time, or None; called by the plan and by `check`."""
+        del other
+        return None
 
     def typical(self) -> S | None:
         """A state that a healthy host may show, so that a plan can print commands without one; None where none is."""

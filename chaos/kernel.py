@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
+
+from chaos.selection import Hook, Selection, Steer
 
 Address = IPv4Address | IPv6Address
 Option = float | int | str | bool
 
 ROOT = "root"
 NO_HANDLE = "0:"  # the kernel's own default, which nobody asked for and which comes back by itself
-
+LANES = 12
+"""How many impairments of ours one interface can have at once."""
+LAST_PREFERENCE = 65535
+OUR_PREFERENCES = range(LAST_PREFERENCE + 1 - 3 * LANES, LAST_PREFERENCE + 1)
+OUR_DEVICE = r"gameday[0-9a-f]+[tk][0-9a-f]+"
+"""The names of our devices, as a regular expression: the interface's index, whether the clsact is ours, the lane."""
 
 HAS_IFB = "[ -e /sys/module/ifb ] || modprobe -n -q ifb 2>/dev/null || grep -q ' ifb_setup' /proc/kallsyms"
 """The sh condition that a kernel can make an ifb device: loaded, ready to be loaded, or built in."""
@@ -43,8 +50,8 @@ class Qdisc:
 class Link:
     """What an interface shows of itself: every qdisc, class and filter on it, its speed.
 
-    `ours` is what the device of ours beside it carries, None where there is no such device; `has_ifb` tells whether the
-    kernel could make one. Equality is that of the configuration.
+    `ours` is what each device of ours beside it carries, and `steers` are the filters of ours that lead there;
+    `has_ifb` tells whether the kernel could make such a device. Equality is that of the configuration.
     """
 
     name: str
@@ -53,7 +60,8 @@ class Link:
     filters: tuple[str, ...] = ()
     bits_per_second: float | None = field(default=None, compare=False)
     classes: tuple[str, ...] = ()
-    ours: tuple[Qdisc, ...] | None = None
+    ours: Mapping[str, tuple[Qdisc, ...]] = field(default_factory=dict)
+    steers: tuple[Steer, ...] = field(default=(), compare=False)
     index: int = field(default=0, compare=False)
     has_ifb: bool = field(default=False, compare=False)
 
@@ -65,10 +73,29 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Our place beside an interface's own queueing: an ifb device; clsact is taken away again where `adds_clsact`."""
+    """Our place beside an interface's own queueing: an ifb device, to which filters in a hook lead.
 
-    device: str
+    A host may have several such places at once, each with a `lane` of its own: a number from 0, of which follow the
+    name of its device and the preferences of its filters. Each comes and goes without the others. The clsact is taken
+    away by the last where it is ours (`adds_clsact`); the device's name says so, for those that come later.
+    """
+
+    index: int
+    """The interface's."""
     adds_clsact: bool
+    lane: int = 0
+    hook: Hook = "egress"
+
+    @property
+    def device(self) -> str:
+        """The device: at most 15 characters, as the kernel wants."""
+        return f"gameday{self.index:x}{'t' if self.adds_clsact else 'k'}{self.lane:x}"
+
+    @property
+    def preferences(self) -> tuple[int, int, int]:
+        """Of its filters for IPv4, for IPv6, and for all packets: after whatever somebody else has in the hook."""
+        last = LAST_PREFERENCE - 3 * self.lane
+        return last - 2, last - 1, last
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +114,11 @@ class Flow:
 
     peer: Address
     port: int
+
+    @property
+    def selection(self) -> Selection:
+        """These packets, and those of the same connection that come in."""
+        return Selection(self.peer.version, ip_network(self.peer), protocol=6, near=self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ class FakeTarget(HostTarget):
         link = self.link(action.interface)
         if isinstance(action, PlantQdisc):
             self.links[link.name] = _planted(link, action)
-        elif link.ours is not None or (link.root is not None and link.root.handle in OURS):
+        elif link.ours or (link.root is not None and link.root.handle in OURS):
             self.links[link.name] = _uprooted(link, action, self._untouched[link.name])
         return ""
 
@@ -201,23 +201,35 @@ def _headed(process: Process, file: str, text: str) -> str:
 
 def _planted(link: Link, action: PlantQdisc) -> Link:
     impairment = replace(action.impairment, handle=IMPAIRMENT, packets=1)
-    filters = tuple(f"u32 {flow}" for flow in action.exempt)
     if isinstance(action.place, Beside):
-        clsact = (Qdisc("clsact", "ffff:", "ffff:fff1"),) if action.place.adds_clsact and link.ours is None else ()
-        filters = tuple(f for f in link.filters if f not in filters) + filters
-        return replace(link, qdiscs=link.qdiscs + clsact, filters=filters, ours=(impairment,))
+        return _planted_beside(link, action, action.place, impairment)
     beside = tuple(q for q in link.qdiscs if q.parent.startswith("ffff:"))
     if not action.exempt:
         return replace(link, qdiscs=(impairment, *beside))
     scaffold, impairment = Qdisc("prio", SCAFFOLD), replace(impairment, parent=f"{SCAFFOLD}2")
-    return replace(link, qdiscs=(scaffold, impairment, *beside), filters=filters)
+    return replace(link, qdiscs=(scaffold, impairment, *beside), filters=tuple(f"u32 {flow}" for flow in action.exempt))
+
+
+def _planted_beside(link: Link, action: PlantQdisc, place: Beside, impairment: Qdisc) -> Link:
+    has_clsact = any(q.kind == "clsact" for q in link.qdiscs)
+    clsact = (Qdisc("clsact", "ffff:", "ffff:fff1"),) if place.adds_clsact and not has_clsact else ()
+    steers = (*(steer for steer in link.steers if steer not in action.steers), *action.steers)
+    ours = {**link.ours, place.device: (impairment,)}
+    return replace(link, qdiscs=link.qdiscs + clsact, ours=ours, steers=steers)
 
 
 def _uprooted(link: Link, action: UprootQdisc, untouched: Link) -> Link:
     if isinstance(action.place, Beside):
-        kept = tuple(q for q in link.qdiscs if q.kind != "clsact" or not action.place.adds_clsact)
-        return replace(link, qdiscs=kept, filters=untouched.filters, ours=None)
+        return _uprooted_beside(link, action.place)
     beside = tuple(q for q in link.qdiscs if q.parent.startswith("ffff:"))
     defaults = tuple(q for q in untouched.qdiscs if q.handle == NO_HANDLE)
     former = action.place.former
     return replace(link, qdiscs=((former,) if former else defaults) + beside, filters=untouched.filters)
+
+
+def _uprooted_beside(link: Link, place: Beside) -> Link:
+    steers = tuple(steer for steer in link.steers if steer.preference not in place.preferences)
+    empty = place.adds_clsact and not steers and not link.filters
+    kept = tuple(q for q in link.qdiscs if q.kind != "clsact" or not empty)
+    ours = {name: held for name, held in link.ours.items() if name != place.device}
+    return replace(link, qdiscs=kept, ours=ours, steers=steers)

@@ -329,7 +329,10 @@ def _no_seed(said: str) -> str | None:
     return None if known.strip() else "a seed needs the tc of iproute2 6.6 or later; this host's does not know one"
 
 
-_NOT_OPTIONS = ("interface", "limit", "seed", "distribution", "samples", "loss_state", "loss_gemodel", "slot")
+_NOT_OPTIONS = (
+    *_qdisc.Impairment.model_fields,
+    *("limit", "seed", "distribution", "samples", "loss_state", "loss_gemodel", "slot"),
+)
 _UNITS = {
     "delay": "delay_s",
     "jitter": "jitter_s",

@@ -10,9 +10,11 @@ Times are in s from the end of the baseline.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import combinations
 from typing import Any, Literal
 
+from chaos.errors import SpecError
 from chaos.plan.draw import draw_hosts, draw_seed
 from chaos.plan.existing import PlannedLocust, PlannedTraffic, existing_terms, plan_existing
 from chaos.plan.rates import intended_rates, mean_rate
@@ -24,6 +26,7 @@ from chaos.spec.abort import Abort, GivenQuery, PlannedAbort
 from chaos.spec.experiment import Experiment, FaultStep
 from chaos.spec.inventory import Inventory
 from chaos.spec.load import Load, LoadClass, fill, placeholders
+from chaos.spec.places import Mistake
 from chaos.spec.probes import GivenProbe
 from chaos.spec.references import candidates, check_references
 from chaos.spec.selection import On
@@ -127,11 +130,12 @@ def make_plan(experiment: Experiment, inventory: Inventory, trial: int = 0) -> P
     Raises SpecError for a name the inventory does not have, PlanRefused for a plan that reaches further than it allows.
     """
     check_references(experiment, inventory)
-    steps = tuple(
+    steps = _side_by_side(
         planned
         for index, step in enumerate(experiment.faults)
         for planned in _plan(experiment, inventory, index, step, trial)
     )
+    _check_clashes(steps, experiment)
     check_reach(steps, inventory)
     load = _load(experiment, inventory, trial)
     return Plan(
@@ -143,6 +147,33 @@ def make_plan(experiment: Experiment, inventory: Inventory, trial: int = 0) -> P
         abort=tuple(_abort(condition, inventory) for condition in experiment.abort),
         reach=blast_radius(steps, inventory),
     )
+
+
+def _side_by_side(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Let each fault know the others of its host."""
+    given = tuple(steps)
+    of_host: dict[str, list[Step]] = {}
+    for step in given:
+        of_host.setdefault(step.host, []).append(step)
+
+    def known(step: Step) -> Step:
+        beside = of_host[step.host]
+        fault = step.fault.among([other.fault for other in beside], beside.index(step))
+        return step.model_copy(update={"fault": fault})
+
+    return tuple(map(known, given))
+
+
+def _check_clashes(steps: tuple[Step, ...], experiment: Experiment) -> None:
+    """Refuse faults that can't be on one host at once, under the later of the two. Raises SpecError."""
+    mistakes = {}
+    for first, second in combinations(steps, 2):
+        if first.host == second.host and first.at_s < second.until_s and second.at_s < first.until_s:
+            path = ("faults", int(second.fault_id.rpartition("-")[2]))
+            if why := second.fault.clash(first.fault):
+                mistakes[path] = Mistake(experiment.place(path), path, f"on {second.host}: {why}")
+    if mistakes:
+        raise SpecError([str(mistake) for mistake in mistakes.values()])
 
 
 def _plan(experiment: Experiment, inventory: Inventory, index: int, step: FaultStep, trial: int) -> Iterator[Step]:

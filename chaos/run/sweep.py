@@ -2,8 +2,8 @@
 
 Everything that a fault makes on a host bears a mark: a handle, a name. `MARKS` lists them; each says how to list what
 bears it, an item a line, and how to remove `$item`. Only what is certainly ours is listed. What a root qdisc of ours
-replaced is not known any more: the kernel's default comes back; nor is it known whether an empty clsact is ours, so it
-stays. And a process that a fault stopped or killed bears no
+replaced is not known any more: the kernel's default comes back; nor is it known whether an empty clsact is ours where
+no device of ours tells, so it stays. And a process that a fault stopped or killed bears no
 mark: with its ledger and its fuse lost, nobody can know of it.
 """
 
@@ -40,23 +40,33 @@ class Swept:
     by_hand: str
 
 
-# those beside an interface's tree, by the preferences that are reserved for them (`chaos.targets._tc`); the redirecting
-# one goes first, so that nothing is sent to a device that is being taken away
+# those beside an interface's tree, by the preferences that are reserved for them (`chaos.kernel.OUR_PREFERENCES`); of
+# one impairment's the redirecting one goes first, so that nothing is sent to a device that is being taken away
 _FILTERS = r"""
 for dev in /sys/class/net/*; do
     dev=${dev##*/}
-    tc filter show dev "$dev" egress |
-        sed -n "s/^filter protocol \([a-z0-9_]*\) pref \(6553[345]\) .*/$dev egress pref \2 protocol \1/p"
+    for hook in ingress egress; do
+        tc filter show dev "$dev" "$hook" |
+            sed -n "s/^filter protocol \([a-z0-9_]*\) pref \(655[0-3][0-9]\) .*/$dev $hook pref \2 protocol \1/p"
+    done
 done | sort -ru
 """
 
-# what our device still holds is given two seconds to leave it
+# what our device still holds is given two seconds to leave it; a `t` in its name says that the clsact beside it is ours
 _END_IFB = r"""
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     case $(tc -s qdisc show dev "$item") in *' backlog 0b 0p '*) break ;; esac
     sleep 0.1 || { sleep 1; break; }
 done
 ip link del dev "$item"
+case $item in
+*t*)
+    index=${item%t*}
+    dev=$(ip -o link | sed -n "s/^$((0x${index#gameday})): \([^:@]*\).*/\1/p")
+    left=$(tc filter show dev "$dev" ingress && tc filter show dev "$dev" egress) && [ -z "$left" ] &&
+        tc qdisc del dev "$dev" clsact
+    ;;
+esac
 """
 
 # a fuse's unit is the fuse's own, until its directory is lost
@@ -89,12 +99,12 @@ MARKS = (
     Mark("filter", _FILTERS, "tc filter del dev $item"),
     Mark(
         "root qdisc",
-        r"tc qdisc show | sed -n 's/^qdisc [a-z_]* c4a[56]: dev \([^ ]*\) root.*/\1/p' | grep -v '^gameday[0-9a-f]*$'",
+        r"tc qdisc show | sed -n 's/^qdisc [a-z_]* c4a[56]: dev \([^ ]*\) root.*/\1/p' | grep -v '^gameday[0-9a-t]*$'",
         'tc qdisc del dev "$item" root',
     ),
     Mark(
         "ifb device",
-        r"ip -o link show type ifb | sed -n 's/^[0-9]*: \(gameday[0-9a-f][0-9a-f]*\)[:@].*/\1/p'",
+        r"ip -o link show type ifb | sed -n 's/^[0-9]*: \(gameday[0-9a-f]*[tk][0-9a-f]*\)[:@].*/\1/p'",
         _END_IFB,
     ),
     Mark(

@@ -1,11 +1,14 @@
 """Kernel objects as tc(8) and ip(8) commands, and their answers as kernel objects. Pure: text in, values out.
 
 Beside. An interface's own queueing is not touched. A clsact hook sees each packet before the root does: filters of
-ours, the last there are, let the exempt flows go on and send the rest to an ifb device of ours, whose root is the
-impairment. What leaves the ifb goes on to the interface's own root, whatever that is (mq, fq, htb with its classes).
+ours, the last there are, let the exempt flows go on and send the rest, or what is selected, to an ifb device of ours,
+whose root is the impairment. What leaves the ifb goes on to the interface's own root, whatever that is (mq, fq, htb).
 
-    eth0  clsact egress  ── 65533, 65534  the exempt flows ──────────────────────┐
-                         └─ 65535  all the rest -> gameday2  root c4a6: netem ─ root of eth0 ─ wire
+    eth0  clsact egress  ── 65533, 65534  the exempt flows ───────────────────────┐
+                         └─ 65535  all the rest -> gameday2t0  root c4a6: netem ─ root of eth0 ─ wire
+
+What comes in goes the same way from the ingress hook, and from the ifb to whoever receives. A packet meets one
+impairment, that of the first filter that has it: from an ifb it does not come by a hook again.
 
 The redirecting filter comes last and goes first, so the control path is never impaired, not even for a moment; and once
 it is gone the packets that the impairment still holds are given time to leave.
@@ -33,24 +36,17 @@ from typing import Any
 
 from chaos.contracts import PlantQdisc, Rendered, Staged, UprootQdisc
 from chaos.kernel import HAS_IFB, NO_HANDLE, ROOT, AtRoot, Beside, Flow, Link, Option, Qdisc
-from chaos.targets import _netem_text
+from chaos.targets import _netem_text, _u32
 
 SCAFFOLD = "c4a5:"
 IMPAIRMENT = "c4a6:"
 OURS = (SCAFFOLD, IMPAIRMENT)
 TABLES = "/run/gameday/tables"
 """Where tc finds the distributions of a netem while it is made."""
-PREFERENCES = {"ip": 65533, "ipv6": 65534}  # of the exempt flows; after whatever somebody else has in the hook
-REDIRECT = 65535
-_SHOWS_OUR_FILTERS = "|".join(f"*' pref {number} '*" for number in (*PREFERENCES.values(), REDIRECT))
+_SHOWS_FILTER = "*' pref {} '*"
 _SHOWS_OURS = "grep -Eq ' (c4a5|c4a6): '"
 _SHOWS_OUR_ROOT = "grep -Eq ' (c4a5|c4a6): root'"
 LOAD_IFB = "[ -e /sys/module/ifb ] || modprobe -q ifb numifbs=0 2>/dev/null || :"  # by itself it makes two devices
-
-
-def device_beside(index: int) -> str:
-    """Return the name of our device beside the interface of this index: at most 15 characters, as the kernel wants."""
-    return f"gameday{index:x}"
 
 
 # --- making -----------------------------------------------------------------------------------------------------------
@@ -80,30 +76,32 @@ def _plant_beside(action: PlantQdisc, place: Beside) -> Rendered:
     device, ours = quote(action.interface), place.device
     links = [f"link add dev {ours} type ifb", f"link set dev {ours} addrgenmode none", f"link set dev {ours} up"]
     objects = [f"qdisc add dev {ours} root handle {IMPAIRMENT} {_words(action.impairment)}"]
-    objects += [f"qdisc add dev {device} clsact"] if place.adds_clsact else []
-    egress = f"filter add dev {device} egress pref"
-    objects += [f"{egress} {PREFERENCES[_protocol(flow)]} {_match(flow)} flowid :1" for flow in action.exempt]
-    redirect = f"{egress} {REDIRECT} protocol all u32 match u32 0 0 action mirred egress redirect dev {ours}"
+    objects += [f"qdisc replace dev {device} clsact"] if place.adds_clsact else []  # another of ours may have added it
+    filters = {steer: f"filter add dev {device} {steer.hook} {_u32.words(steer)}" for steer in action.steers}
+    objects += [line for steer, line in filters.items() if not steer.device]
+    redirects = [line for steer, line in filters.items() if steer.device]
     loaded = f"{LOAD_IFB}\n{_batch('ip', links, ' &&')}"
-    do, ahead = (f"{loaded}\n{_with_tables(action, _batch('tc', lines))}" for lines in ([*objects, redirect], objects))
-    until = f"tc filter show dev {device} egress | grep -q ' pref {REDIRECT} '"
-    return Rendered(do, until, Staged(ahead, "tc -batch -", redirect))
+    do, ahead = (
+        f"{loaded}\n{_with_tables(action, _batch('tc', lines))}" for lines in ([*objects, *redirects], objects)
+    )
+    until = f"tc filter show dev {device} {place.hook} | grep -q ' device {ours})'"
+    return Rendered(do, until, Staged(ahead, "tc -batch -", "\n".join(redirects)))
 
 
 def _uproot_beside(action: UprootQdisc, place: Beside) -> Rendered:
     device, ours = quote(action.interface), place.device
-    egress = f"tc filter del dev {device} egress pref"
+    delete = f"tc filter del dev {device} {place.hook} pref"
+    v4, v6, last = place.preferences
     shown = f"shown=$(tc filter show dev {device} ingress && tc filter show dev {device} egress)"
     lines = [
-        f"{egress} {REDIRECT} protocol all 2>/dev/null",
+        f"{delete} {last} protocol all 2>/dev/null",
+        *[f"{delete} {number} protocol {protocol} 2>/dev/null" for number, protocol in ((v4, "ip"), (v6, "ipv6"))],
         *_drain(ours, action.patience),
-        f"{egress} {PREFERENCES['ip']} protocol ip 2>/dev/null",
-        f"{egress} {PREFERENCES['ipv6']} protocol ipv6 2>/dev/null",
     ]
     clean = [
         f"links=$(ip -o link) && case $links in *': {ours}: '*) false ;; esac",
         f"if ip link show dev {device} >/dev/null 2>&1; then {shown}; else shown=; fi",
-        f"case $shown in {_SHOWS_OUR_FILTERS}) false ;; esac",
+        f"case $shown in {'|'.join(map(_SHOWS_FILTER.format, place.preferences))}) false ;; esac",
     ]
     if place.adds_clsact:
         lines += [f'if {shown} 2>/dev/null && [ -z "$shown" ]; then tc qdisc del dev {device} clsact 2>/dev/null; fi']
@@ -228,7 +226,9 @@ def link_script(interface: str, has_ifb: bool | None = None) -> str:
     """
     ifb = f"{HAS_IFB} && ifb=1" if has_ifb is None else f"ifb={int(has_ifb)}"
     device = quote(interface)
-    asks = [f"filter show dev {device}{point}" for point in ("", " ingress", " egress")] + [f"class show dev {device}"]
+    # where there are hooks, a line about their qdisc parts the filters of the two
+    asks = [f"filter show dev {device} ingress", f"qdisc show dev {device} clsact", f"filter show dev {device} egress"]
+    asks += [f"filter show dev {device}", f"class show dev {device}"]
     return f"""qdiscs() {{
     json=$(tc -s -j qdisc show dev "$1" 2>&1) || case $json in
         *'Cannot find device'*) json=absent ;; *) echo "$json" >&2; exit 1 ;;
@@ -240,8 +240,14 @@ index=${{index%%:*}} ifb=0 speed=-1
 {ifb}
 {{ read -r seen </sys/class/net/{device}/speed && speed=$seen; }} 2>/dev/null  # it may be there and not be read
 printf '%s\n--json\n%s\n--ours\n' "$speed $index $ifb" "$json"
-qdiscs "$(printf 'gameday%x' "$index")"
-printf '%s\n--filters\n' "$json"
+beside=$(printf 'gameday%x' "$index")
+ip -o link show type ifb | while read -r _ ours _; do
+    ours=${{ours%%[:@]*}}
+    case $ours in "$beside"[tk]*) ;; *) continue ;; esac
+    qdiscs "$ours"
+    [ "$json" = absent ] || printf '%s %s\n' "$ours" "$json"
+done
+echo --filters
 {{
     printf '%s\n' {" ".join(map(quote, asks))}
     while case $rest in *'"handle":"'*) ;; *) false ;; esac; do
@@ -260,8 +266,9 @@ def parse_link(interface: str, printed: str) -> Link:
     as_json, rest = rest.split("\n--ours\n", 1)
     ours, shown = rest.split("--filters\n", 1)
     speed, index, ifb = head.split()
+    hooks = _hooks(shown)
     # `tc filter show` of a classful root prints the filters of each attach point; an absent one prints nothing
-    lines = [line for line in shown.splitlines() if not line.startswith(_MADE_BY_TRAFFIC)]
+    lines = [line for line in shown.splitlines() if not line.startswith((*_MADE_BY_TRAFFIC, "qdisc "))]
     return Link(
         interface,
         exists=True,
@@ -269,10 +276,18 @@ def parse_link(interface: str, printed: str) -> Link:
         filters=tuple(line for line in lines if not line.startswith("class ")),
         bits_per_second=_speed(speed),
         classes=tuple(line for line in lines if line.startswith("class ")),
-        ours=None if ours.strip() == "absent" else _qdiscs(ours),
+        ours={name: _qdiscs(text) for name, _, text in (line.partition(" ") for line in ours.splitlines()) if text},
+        steers=tuple(steer for hook, held in hooks.items() for steer in _u32.printed(hook, held)),
         index=int(index),
         has_ifb=ifb == "1",
     )
+
+
+def _hooks(shown: str) -> dict[str, list[str]]:
+    """Return the lines of each hook, those of the root among the latter's: they name their parent."""
+    lines = shown.splitlines()
+    parting = next((at for at, line in enumerate(lines) if line.startswith("qdisc ")), len(lines))
+    return {"ingress": lines[:parting], "egress": lines[parting:]}
 
 
 _MADE_BY_TRAFFIC = ("class fq_codel ", "class sfq ", "class cake ")  # a class for each flow just now

@@ -9,30 +9,32 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from pyroute2 import IPRoute
 from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, nlmsg
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTM_DELQDISC, RTM_NEWQDISC, TC_H_ROOT
+from pyroute2.netlink.rtnl import RTM_DELQDISC, RTM_NEWQDISC, RTM_NEWTFILTER, TC_H_ROOT
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from chaos.contracts import PlantQdisc
 from chaos.errors import CommandFailed, Unreachable
-from chaos.kernel import NO_HANDLE, ROOT, AtRoot, Beside, Link, Qdisc
-from chaos.targets import _netem, _nla, _tbf
-from chaos.targets._tc import IMPAIRMENT, OURS, REDIRECT, device_beside
+from chaos.kernel import NO_HANDLE, OUR_PREFERENCES, ROOT, AtRoot, Beside, Link, Qdisc
+from chaos.selection import Steer
+from chaos.targets import _netem, _nla, _tbf, _u32
+from chaos.targets._tc import IMPAIRMENT, OURS
 
 T = TypeVar("T")
 _CODECS = {"netem": _netem, "tbf": _tbf}
 _CLONE_NEWNET = 0x40000000
-_EGRESS = 0xFFFFFFF3
-_ETH_P_ALL = 0x0003
+_HOOKS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}  # TC_H_MIN_INGRESS and TC_H_MIN_EGRESS, linux/pkt_sched.h
+_PROTOCOLS = {"ip": 0x0800, "ipv6": 0x86DD, "all": 0x0003}  # linux/if_ether.h
 _HTB_INIT = 2  # struct tc_htb_glob; its last field counts
 _MADE_BY_TRAFFIC = ("fq_codel", "sfq", "cake")  # a class for each flow just now
-_CLSACT_HOOKS = (0xFFFFFFF2, _EGRESS)  # TC_H_MIN_INGRESS and TC_H_MIN_EGRESS, linux/pkt_sched.h
 
 
 class _RawTc(nlmsg):  # type: ignore[misc]  # pyroute2 carries no types
@@ -82,13 +84,20 @@ class Netlink:
         make("set", index=ours, IFLA_AF_SPEC=quiet)
         make("set", index=ours, state="up")
         self._add_qdisc(place.device, action.impairment, NLM_F_EXCL)
-        interface = self._index(action.interface)
-        control = self._said(f"redirect {action.interface}", self._socket.tc)
         if place.adds_clsact:
-            control("add", "clsact", interface)
-        redirect = {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": ours}
-        everything = {"keys": ["0x0/0x0+0"], "target": 0, "action": redirect}
-        control("add-filter", "u32", interface, parent=_EGRESS, prio=REDIRECT, protocol=_ETH_P_ALL, **everything)
+            self._said(f"qdisc replace {action.interface} clsact", self._socket.tc)(
+                "replace", "clsact", self._index(action.interface)
+            )
+        for steer in action.steers:
+            self._add_filter(action.interface, steer, ours)
+
+    def _add_filter(self, interface: str, steer: Steer, device: int | None) -> None:
+        message = _RawTc()
+        message["index"], message["parent"] = self._index(interface), _HOOKS[steer.hook]
+        message["info"] = steer.preference << 16 | socket.htons(_PROTOCOLS[steer.protocol])
+        message["attrs"] = [("TCA_KIND", "u32"), ("TCA_OPTIONS", _u32.encode(steer, device or 0))]
+        request = self._said(f"filter add {interface}", self._socket.nlm_request)
+        request(message, RTM_NEWTFILTER, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL)
 
     def _add_qdisc(self, interface: str, qdisc: Qdisc, flags: int) -> None:
         attributes = [("TCA_KIND", qdisc.kind), ("TCA_OPTIONS", _CODECS[qdisc.kind].encode(qdisc.options))]
@@ -118,16 +127,19 @@ class Netlink:
             return Link(interface, exists=False)
         qdiscs = self._qdiscs(index)
         parents = {parent for q in qdiscs if q.handle != NO_HANDLE for parent in _hooks(q)}
-        filters = {_filter(f) for parent in parents for f in self._socket.get_filters(index, parent=parent)}
+        found = [(parent, f) for parent in parents for f in self._socket.get_filters(index, parent=parent)]
+        filters = {_filter(f) for _, f in found}
         classes = {_class(c) for c in self._socket.get_classes(index) if c.get_attr("TCA_KIND") not in _MADE_BY_TRAFFIC}
-        beside = self._index(device_beside(index))
+        names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in self._socket.get_links()}
+        beside = re.compile(f"gameday{index:x}[tk][0-9a-f]+")
         return Link(
             interface,
             exists=True,
             qdiscs=qdiscs,
             filters=tuple(sorted(filters)),
             classes=tuple(sorted(classes)),
-            ours=None if beside is None else self._qdiscs(beside),
+            ours={name: self._qdiscs(number) for number, name in names.items() if beside.fullmatch(name)},
+            steers=tuple(steer for parent, f in found for steer in _steers(parent, f, names)),
             index=index,
         )
 
@@ -175,7 +187,7 @@ def _number(handle: str) -> int:
 
 def _hooks(qdisc: Qdisc) -> tuple[int, ...]:
     """Return where filters can hang on a qdisc."""
-    return _CLSACT_HOOKS if qdisc.kind == "clsact" else (_number(qdisc.handle),)
+    return tuple(_HOOKS.values()) if qdisc.kind == "clsact" else (_number(qdisc.handle),)
 
 
 def _qdisc(message: Any) -> Qdisc:
@@ -188,6 +200,16 @@ def _qdisc(message: Any) -> Qdisc:
         packets=stats.get("packets", 0) if stats else 0,
         dropped=stats.get("drop", 0) if stats else 0,
     )
+
+
+def _steers(parent: int, message: Any, names: Mapping[int, str]) -> Iterator[Steer]:
+    """Yield a filter of ours in a hook; the head of a table of filters is none."""
+    preference, hooks = message["info"] >> 16, {number: name for name, number in _HOOKS.items()}
+    raw = _raw(message)
+    if preference in OUR_PREFERENCES and parent in hooks and _u32.is_filter(raw):
+        keys, device = _u32.decode(raw)
+        protocol = {number: name for name, number in _PROTOCOLS.items()}.get(socket.ntohs(message["info"] & 0xFFFF), "")
+        yield Steer(hooks[parent], preference, protocol, keys, names.get(device, ""))
 
 
 def _raw(message: Any) -> bytes:

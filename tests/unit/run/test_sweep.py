@@ -16,15 +16,18 @@ from tests.unit.run.namespaced_host import namespaced_host
 
 OURS = """
 ip link add d0 type veth peer name d1
-ip link add gameday7f type ifb && ip link add other7 type ifb && ip link set gameday7f up
+ip link add d8 index 77 type veth peer name d9 && tc qdisc add dev d8 clsact
+ip link add gameday7fk0 type ifb && ip link add other7 type ifb && ip link set gameday7fk0 up
+ip link add gameday4dt1 type ifb && ip link set gameday4dt1 up
+tc filter add dev d8 ingress pref 65532 protocol all u32 match u32 0 0 action mirred egress redirect dev gameday4dt1
 tc qdisc add dev d0 root handle c4a6: tbf rate 1mbit burst 10k limit 10k
-tc qdisc add dev gameday7f root handle c4a6: tbf rate 1mbit burst 10k limit 10k
+tc qdisc add dev gameday7fk0 root handle c4a6: tbf rate 1mbit burst 10k limit 10k
 tc qdisc add dev d1 root handle 7: tbf rate 1mbit burst 10k limit 10k
 tc qdisc add dev d1 clsact
 tc filter add dev d1 egress pref 7 protocol all u32 match u32 0 0 action mirred egress redirect dev other7
 tc filter add dev d1 egress pref 65533 protocol ip u32 match ip dport 22 0xffff flowid :1
 tc filter add dev d1 egress pref 65533 protocol ip u32 match ip sport 22 0xffff flowid :1
-tc filter add dev d1 egress pref 65535 protocol all u32 match u32 0 0 action mirred egress redirect dev gameday7f
+tc filter add dev d1 egress pref 65535 protocol all u32 match u32 0 0 action mirred egress redirect dev gameday7fk0
 nft add table inet gameday_partition && nft add table ip gameday_x && nft add table inet mine_gameday_not
 """
 SHOWN = """
@@ -32,9 +35,11 @@ tc qdisc show; ip -o link show type ifb; tc filter show dev d1 egress; nft list 
 """
 FOUND = {
     ("filter", "d1 egress pref 65533 protocol ip"),
+    ("filter", "d8 ingress pref 65532 protocol all"),
     ("filter", "d1 egress pref 65535 protocol all"),
     ("root qdisc", "d0"),
-    ("ifb device", "gameday7f"),
+    ("ifb device", "gameday7fk0"),
+    ("ifb device", "gameday4dt1"),
     ("nftables table", "inet gameday_partition"),
     ("nftables table", "ip gameday_x"),
 }
@@ -64,7 +69,9 @@ def test_the_sweep_takes_what_is_ours_and_nothing_else(marked: tuple[LocalTarget
     assert all(result.clean for result in first)
     left = target.run(SHOWN).stdout
     assert "c4a6:" not in left
-    assert "gameday7f" not in left
+    assert "gameday" not in left.replace("mine_gameday_not", "")
+    assert "qdisc clsact ffff: dev d8" not in left, "its device said that it was ours"
+    assert "qdisc clsact ffff: dev d1" in left
     assert "qdisc tbf 7: dev d1 root" in left
     assert "pref 7 " in left
     assert "to device other7" in left

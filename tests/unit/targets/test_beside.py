@@ -221,7 +221,7 @@ def sent(host: LocalTarget) -> int:
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh"])
 def test_it_parses_in_every_shell(shell: str) -> None:
-    place = Beside("gameday2", True)
+    place = Beside(2, True)
     impairment = plan(FAULT, FAULT.typical())[0].impairment
     for made in (
         _tc.plant(PlantQdisc("eth0", impairment, (Flow(ip_address("192.0.2.1"), 22),), place)),
