@@ -23,8 +23,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "process_kill": {"match": "^serve"},
     "node_kill": {},
 }
-# nft's text and payloads are no fake's to understand: tests/unit/faults/test_*_for_real.py
-ON_A_KERNEL = {"partition", "cpu"}
+# nft's text, threads and payloads are no fake's to understand: tests/unit/faults/test_*_for_real.py
+ON_A_KERNEL = {"partition", "affinity", "cpu"}
 ROOTS = st.sampled_from(
     [
         (),
