@@ -20,7 +20,18 @@ from probes.health import Probe
 
 CASES = Path(__file__).parents[1] / "cases" / "faults"
 FAULTS = sorted(Path(inspect.getfile(chaos.faults)).parent.glob("[!_]*.py"))
-KINDS = ["affinity", "bandwidth", "cpu", "memory", "netem", "node_kill", "partition", "process_kill", "process_pause"]
+KINDS = [
+    "affinity",
+    "bandwidth",
+    "cpu",
+    "memory",
+    "memory_bandwidth",
+    "netem",
+    "node_kill",
+    "partition",
+    "process_kill",
+    "process_pause",
+]
 PROBES = ["command", "http", "icmp", "promql", "tcp"]
 OUR_PROBES = [cls for _, cls in catalog.health_probes() if cls.__module__.startswith("probes.health.")]
 OURS = [cls for _, cls in catalog.faults() if cls.__module__.startswith("chaos.faults.")]

@@ -11,6 +11,7 @@ from chaos.contracts import Target
 from chaos.faults import _payload
 from chaos.faults.cpu import Cpu
 from chaos.faults.memory import Memory
+from chaos.faults.memory_bandwidth import MemoryBandwidth
 from chaos.run.fuse import HOME
 from chaos.run.injector import read
 from chaos.run.sweep import MARKS, sweep
@@ -147,3 +148,29 @@ def test_memory_that_is_not_there_is_not_taken(host: Target, target: dict[str, s
 def memory_of(host: Target) -> Mapping[str, str]:
     seen: _payload.Seen = read(host, memory(take="16MiB").reading())
     return seen.also
+
+
+def copying(**given: int | str) -> MemoryBandwidth:
+    return MemoryBandwidth.model_validate({"processes": 1, **given})
+
+
+def test_memory_is_copied_for_as_long_as_it_lasts(host: Target) -> None:
+    cache = int(read(host, copying().reading()).also["cache"])
+    standing = Standing(host, copying(buffer=f"{max(17 << 20, cache * 1024 + (1 << 20))}b"))
+    first = standing.eventually(lambda: standing.now().report.get("copied", 0))
+    standing.eventually(lambda: standing.now().report["copied"] > first)
+    dose = standing.confirmed()
+    assert dose.achieved["copied_bytes_per_s"] > 1e6
+    standing.undo()
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"processes": 4096}, "4096 processes were asked for, and"),
+        ({"buffer": "4TiB"}, "of buffers are too much where"),
+    ],
+)
+def test_copying_that_would_do_harm_is_objected_to(host: Target, given: dict[str, int | str], why: str) -> None:
+    fault = copying(**given)
+    assert why in (fault.objection(read(host, fault.reading())) or "")
