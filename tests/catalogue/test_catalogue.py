@@ -28,12 +28,15 @@ CONTROL = Path(__file__).parents[1] / "cases" / "spec" / "good" / "control.yaml"
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FAULTS = sorted(Path(inspect.getfile(chaos.faults)).parent.glob("[!_]*.py"))
 KINDS = [
+    "affinity",
     "bandwidth",
     "command",
     "cpu",
     "dns",
     "link_down",
     "loss",
+    "memory",
+    "memory_bandwidth",
     "netem",
     "node_kill",
     "partition",
