@@ -56,6 +56,7 @@ shelter() { # from the OOM killer, and into cgroups of our own: a fault may sque
         group=$group/gameday-fuse
         [ -d "$group" ] || mkdir "$group" || continue
         echo 10000 >"$group/cpu.weight"
+        echo 102400 >"$group/cpu.shares" # the same in cgroup v1
         echo $$ >"$group/cgroup.procs"
     done
 } 2>/dev/null

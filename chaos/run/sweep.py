@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from shlex import quote
 
 from chaos.contracts import Target
+from chaos.faults import _payload
 
 _PERSISTENT = (
     "/var/lib/gameday"  # undos that run at boot, for what outlives one: a folder each, with `undo` and `clean`
@@ -110,6 +111,7 @@ MARKS = (
         r"nft list tables | sed -n 's/^table \([a-z0-9]* gameday_[A-Za-z0-9_]*\)$/\1/p'",
         "nft delete table $item",
     ),
+    Mark("payload", f'for item in {_payload.HOME}/*; do [ ! -d "$item" ] || echo "$item"; done', _payload.STOP),
     Mark("transient unit", _UNITS, 'systemctl stop "$item"; systemctl reset-failed "$item"'),
     Mark("cgroup", _CGROUPS, _END_CGROUP),
     Mark("filled disk", _FILLS, 'rm -rf "$item"'),
