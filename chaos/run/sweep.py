@@ -95,6 +95,15 @@ for _ in 1 2 3 4 5; do
 done
 """
 
+# at the top of the file systems that are local: one of the network may hang whoever looks
+_FILLS = r"""
+while read -r _ mount kind _; do
+    case $kind in ext[234] | xfs | btrfs | f2fs | tmpfs | overlay) ;; *) continue ;; esac
+    mount=$(printf %b "${mount%/}")
+    for fill in "$mount"/.gameday-fill-*; do [ ! -d "$fill" ] || echo "$fill"; done
+done </proc/mounts
+"""
+
 MARKS = (
     Mark("filter", _FILTERS, "tc filter del dev $item"),
     Mark(
@@ -115,6 +124,7 @@ MARKS = (
     Mark("payload", f'for item in {_payload.HOME}/*; do [ ! -d "$item" ] || echo "$item"; done', _payload.STOP),
     Mark("transient unit", _UNITS, 'systemctl stop "$item"; systemctl reset-failed "$item"'),
     Mark("cgroup", _CGROUPS, _END_CGROUP),
+    Mark("filled disk", _FILLS, 'rm -rf "$item"'),
     Mark(
         "undo at boot",
         f"for undo in {_PERSISTENT}/*; do [ ! -d \"$undo\" ] || echo \"$undo\"; done",

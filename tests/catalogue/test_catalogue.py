@@ -32,6 +32,7 @@ KINDS = [
     "bandwidth",
     "command",
     "cpu",
+    "disk_fill",
     "dns",
     "link_down",
     "loss",

@@ -1,8 +1,8 @@
 """Whatever text an experiment gives to a fault, of any kind in the catalogue: it is refused, or it stays one word.
 
 The fields are found by each kind's own schema, so a kind that is new, or an outsider's, is tried as well. What is
-rendered is run by a real sh, in an empty folder, where tc, ip, nft, tee and systemctl only note their arguments and
-their standard input, and where nothing else can be found but a program that must never be started.
+rendered is run by a real sh, in an empty folder, where tc, ip, nft and their like only note their arguments and their
+standard input, and where nothing else can be found but a program that must never be started.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def cases() -> Iterator[Any]:
 def test_the_fields_are_found() -> None:
     found = {case.id for case in cases()}
     assert {"netem.interface", "bandwidth.interface", "partition.interface", "process_pause.match"} <= found
-    assert {"partition.peers", "sysctl.values", "service.unit"} <= found
+    assert {"partition.peers", "sysctl.values", "service.unit", "disk_fill.path"} <= found
 
 
 @pytest.mark.parametrize(("cls", "name", "shape"), list(cases()))
@@ -89,6 +89,7 @@ def given(cls: type[Fault[Any]]) -> dict[str, Any]:
 
 def made(cls: type[Fault[Any]], name: str, text: str, shape: str) -> Fault[Any]:
     parameters = given(cls)
+    text = f"/{text}" if str(parameters.get(name)).startswith("/") else text  # a path stays one
     text = FORMS.get((cls.kind, name), "{}").replace("{}", text)
     shaped: Any = [text] if shape == "array" else text
     shaped = dict.fromkeys(parameters[name], text) if shape == "object" else shaped
@@ -132,7 +133,7 @@ def tools_in(folder: Path, notes: Path) -> Path:
         note = f'for word in "${{0##*/}}" "$@"; do printf "%s\\036" "$word" >>"{notes}"; done\n'
         reads = '*" -batch "*|*" -f "*|*" /proc/"*'
         stdin = f'case " $* " in {reads}) /bin/cat >>"{notes}"; printf "\\036" >>"{notes}" ;; esac\n'
-        for name in ("tc", "ip", "nft", "tee", "systemctl", "python3"):
+        for name in ("tc", "ip", "nft", "tee", "systemctl", "mkdir", "rm", "python3"):
             write(tools / name, f"#!{SH}\n{note}{stdin}")
         write(tools / "owned", f'#!{SH}\nprintf "OWNED\\036" >>"{notes}"\n')
         write(tools / "sleep", f"#!{SH}\n")
