@@ -47,6 +47,8 @@ class Rule:
     ports: tuple[int, ...] = ()
     types: tuple[str, ...] = ()
     """`icmp` or `icmpv6`, then the types."""
+    longer_than: int = 0
+    """Only packets of more bytes than that, with their IP header; all where 0."""
     chance: int = 0
     """Only so many in ODDS packets, drawn at random; all where 0."""
     other: str = ""
@@ -66,6 +68,8 @@ class Rule:
             words.append(f"th {self.port} {_set(map(str, self.ports))}")
         if self.types:
             words.append(f"{self.types[0]} type {_set(self.types[1:])}")
+        if self.longer_than:
+            words.append(f"meta length > {self.longer_than}")
         if self.chance:
             words.append(f"numgen random mod {ODDS} < {self.chance}")
         return " ".join([*words, "counter", *([self.verdict] if self.verdict else [])])
@@ -96,6 +100,8 @@ def parse(listed: Mapping[str, Any]) -> Rule:
             parts["verdict"] = f"goto {value['target']}"
         elif name == "match" and value["op"] == "<" and value["left"] == _DRAWN:
             parts["chance"] = value["right"]
+        elif name == "match" and value["op"] == ">" and value["left"] == {"meta": {"key": "length"}}:
+            parts["longer_than"] = value["right"]
         elif name == "match" and value["op"] == "==":
             parts |= _match(value["left"], value["right"])
         else:

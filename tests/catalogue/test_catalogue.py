@@ -20,7 +20,19 @@ from probes.health import Probe
 
 CASES = Path(__file__).parents[1] / "cases" / "faults"
 FAULTS = sorted(Path(inspect.getfile(chaos.faults)).parent.glob("[!_]*.py"))
-KINDS = ["bandwidth", "dns", "link_down", "loss", "netem", "node_kill", "partition", "process_kill", "process_pause"]
+KINDS = [
+    "bandwidth",
+    "dns",
+    "link_down",
+    "loss",
+    "mtu",
+    "mtu_black_hole",
+    "netem",
+    "node_kill",
+    "partition",
+    "process_kill",
+    "process_pause",
+]
 PROBES = ["command", "http", "icmp", "promql", "tcp"]
 OUR_PROBES = [cls for _, cls in catalog.health_probes() if cls.__module__.startswith("probes.health.")]
 OURS = [cls for _, cls in catalog.faults() if cls.__module__.startswith("chaos.faults.")]

@@ -27,6 +27,8 @@ ON_A_KERNEL = {
     "dns",
     "link_down",
     "loss",
+    "mtu",
+    "mtu_black_hole",
     "partition",
 }  # nft's text is no fake's to understand: tests/unit/faults/test_*_for_real.py
 ROOTS = st.sampled_from(
