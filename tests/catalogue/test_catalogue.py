@@ -22,6 +22,7 @@ CASES = Path(__file__).parents[1] / "cases" / "faults"
 FAULTS = sorted(Path(inspect.getfile(chaos.faults)).parent.glob("[!_]*.py"))
 KINDS = [
     "bandwidth",
+    "conntrack_full",
     "dns",
     "link_down",
     "loss",

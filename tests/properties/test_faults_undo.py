@@ -24,6 +24,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "node_kill": {},
 }
 ON_A_KERNEL = {
+    "conntrack_full",
     "dns",
     "link_down",
     "loss",
