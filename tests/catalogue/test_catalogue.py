@@ -31,6 +31,7 @@ KINDS = [
     "netem",
     "node_kill",
     "partition",
+    "port_exhaustion",
     "process_kill",
     "process_pause",
 ]

@@ -31,6 +31,7 @@ ON_A_KERNEL = {
     "mtu",
     "mtu_black_hole",
     "partition",
+    "port_exhaustion",
 }  # nft's text is no fake's to understand: tests/unit/faults/test_*_for_real.py
 ROOTS = st.sampled_from(
     [
