@@ -26,6 +26,7 @@ echo --shared; {{ ip -4 -o route show table all; ip -6 -o route show table all; 
     grep -F " dev $dev " | head -n {most}
 ip nexthop show dev "$dev" 2>/dev/null
 echo --neighbours; ip neigh show dev "$dev" nud permanent 2>/dev/null
+echo --mtu6; cat "/proc/sys/net/ipv6/conf/$dev/mtu" 2>/dev/null
 echo --control
 pid=$$ said=$SSH_CONNECTION
 while [ -z "$said" ] && [ "$pid" -gt 1 ]; do
@@ -89,7 +90,12 @@ class Interface:
     routes: frozenset[Route] = frozenset()
     neighbours: frozenset[str] = frozenset()
     tentative: bool = False
+    mtu6: int = 0
+    """What IPv6 takes for the MTU; 0 where there is no IPv6. A router's word lowers it, and any change of the link or
+    of its MTU makes it the link's."""
     listed: tuple[Address, ...] = field(default=(), compare=False)
+    limits: tuple[int, int] = field(default=(68, 65535), compare=False)
+    """The least and the greatest MTU that the driver takes."""
     above: tuple[str, ...] = field(default=(), compare=False)
     shared: bool = field(default=False, compare=False)
     carries_control: bool = field(default=False, compare=False)
@@ -106,7 +112,7 @@ def parse(name: str, printed: str, control: Iterable[Flow]) -> Interface:
     links = {found[1]: found for line in parts["links"].splitlines() if (found := _LINK.match(line))}
     if name not in links:
         return Interface(name, exists=False)
-    flags = links[name][3].split(",")
+    flags, limits = links[name][3].split(","), re.search(r" minmtu (\d+) maxmtu (\d+)", links[name][5])
     listed = tuple(_address(line) for line in parts["addresses"].splitlines() if " temporary " not in line)
     routes = [
         _route(family, line)
@@ -125,7 +131,9 @@ def parse(name: str, printed: str, control: Iterable[Flow]) -> Interface:
         routes=frozenset(routes),
         neighbours=frozenset(_neighbour(line) for line in parts["neighbours"].splitlines() if " lladdr " in line),
         tentative=" tentative " in parts["addresses"],
+        mtu6=int(parts["mtu6"].strip() or 0),
         listed=listed,
+        limits=(int(limits[1]), int(limits[2]) or 65535) if limits else (68, 65535),
         above=tuple(other for other in links if name in _below(links, other, masters=False)),
         shared=bool(parts["shared"].strip()),
         carries_control=_carries(name, links, routes, parts["control"], control),
@@ -249,7 +257,13 @@ def _items(before: Interface) -> list[tuple[str, str]]:
         (f"neighbour {quote(text)}", f"ip neigh replace {_quoted(text)} dev {dev} nud permanent")
         for text in sorted(before.neighbours)
     ]
-    return addresses + routes + neighbours
+    return addresses + routes + neighbours + mtu6(before)
+
+
+def mtu6(before: Interface) -> list[tuple[str, str]]:
+    """Return the condition that IPv6 takes the MTU it took, and what has it so; nothing where there is no IPv6."""
+    file = quote(f"/proc/sys/net/ipv6/conf/{before.name}/mtu")
+    return [(f'[ "$(cat {file})" = {before.mtu6} ]', f"echo {before.mtu6} >{file}")] if before.mtu6 else []
 
 
 def _inet6(before: Interface) -> list[Address]:

@@ -22,7 +22,12 @@ from typing import Any
 Network = IPv4Network | IPv6Network
 
 ODDS = 10**9
-_DRAWN = {"numgen": {"mode": "random", "mod": ODDS, "offset": 0}}
+# the parts of a rule that are no equality: how they are compared, and what with a number or a word
+_COMPARED: dict[str, tuple[str, dict[str, Any]]] = {
+    "state": ("in", {"ct": {"key": "state"}}),
+    "longer_than": (">", {"meta": {"key": "length"}}),
+    "chance": ("<", {"numgen": {"mode": "random", "mod": ODDS, "offset": 0}}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,10 @@ class Rule:
     ports: tuple[int, ...] = ()
     types: tuple[str, ...] = ()
     """`icmp` or `icmpv6`, then the types."""
+    state: str = ""
+    """`new`: only what begins a flow, for conntrack."""
+    longer_than: int = 0
+    """Only packets of more bytes than that, with their IP header; all where 0."""
     chance: int = 0
     """Only so many in ODDS packets, drawn at random; all where 0."""
     other: str = ""
@@ -66,6 +75,10 @@ class Rule:
             words.append(f"th {self.port} {_set(map(str, self.ports))}")
         if self.types:
             words.append(f"{self.types[0]} type {_set(self.types[1:])}")
+        if self.state:
+            words.append(f"ct state {self.state}")
+        if self.longer_than:
+            words.append(f"meta length > {self.longer_than}")
         if self.chance:
             words.append(f"numgen random mod {ODDS} < {self.chance}")
         return " ".join([*words, "counter", *([self.verdict] if self.verdict else [])])
@@ -94,13 +107,16 @@ def parse(listed: Mapping[str, Any]) -> Rule:
             parts["verdict"] = name
         elif name == "goto":
             parts["verdict"] = f"goto {value['target']}"
-        elif name == "match" and value["op"] == "<" and value["left"] == _DRAWN:
-            parts["chance"] = value["right"]
-        elif name == "match" and value["op"] == "==":
-            parts |= _match(value["left"], value["right"])
+        elif name == "match":
+            parts |= _match(value["left"], value["right"]) if value["op"] == "==" else _compared(**value)
         else:
             parts["other"] = f"{parts.get('other', '')}{expression}"
     return Rule(**parts)
+
+
+def _compared(op: str, left: Any, right: Any) -> dict[str, Any]:
+    found = {name: right for name, compared in _COMPARED.items() if compared == (op, left)}
+    return found or {"other": f"{left} {op} {right}"}
 
 
 def _match(left: Any, right: Any) -> dict[str, Any]:

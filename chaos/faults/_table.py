@@ -16,7 +16,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any, ClassVar
 
@@ -33,11 +33,15 @@ NFT = Need("nft", "command -v nft", "nftables")
 GONE = """tables=$(nft list tables inet) && case "$tables" in *'table inet {table}'*) false ;; esac"""
 
 _PRIORITY = -350
+_TRACKED = -150  # after conntrack, which stands at -200
 # a chain of another name is reached by `goto` alone, and has no hook
 _HOOKS: dict[str, tuple[str | None, str | None, int | None]] = {
     "egress": ("filter", "output", _PRIORITY),
     "ingress": ("filter", "input", _PRIORITY),
     "forward": ("filter", "forward", _PRIORITY),
+    "tracked_egress": ("filter", "output", _TRACKED),
+    "tracked_ingress": ("filter", "input", _TRACKED),
+    "tracked_forward": ("filter", "forward", _TRACKED),
 }
 _NO_HOOK = (None, None, None)
 _ND = ("icmpv6", "nd-neighbor-advert", "nd-neighbor-solicit", "nd-router-advert", "nd-router-solicit")
@@ -51,6 +55,8 @@ class Seen:
     chains: Chains | None
     others: tuple[str, ...]
     control: tuple[Flow, ...]
+    beside: str = field(default="", compare=False)
+    """What a kind asked for beside the tables."""
 
     @property
     def rules(self) -> list[Rule]:
@@ -62,6 +68,8 @@ class Table(Fault[Seen]):
     """A fault that is one table: all of it but the rules, and what they come to."""
 
     needs: ClassVar[tuple[Need, ...]] = (NFT,)
+    beside: ClassVar[str] = ""
+    """Sh that prints what else is to be known of the host, for `Seen.beside`."""
 
     @abstractmethod
     def chains(self, control: tuple[Flow, ...]) -> Chains:
@@ -69,7 +77,8 @@ class Table(Fault[Seen]):
 
     def reading(self) -> Reading[Seen]:
         """Ask for the tables and for our own, with its counters; an nft that fails is no answer."""
-        return Reading((Output(_READ.format(table=self.table)), ControlPath()), self._parse)
+        script = _READ.format(table=self.table)
+        return Reading((Output(f"{self.beside}\n{script}" if self.beside else script), ControlPath()), self._parse)
 
     def objection(self, before: Seen) -> str | None:
         """Object to a table of ours that is there already."""
@@ -113,7 +122,8 @@ class Table(Fault[Seen]):
         listed, _, objects = printed.partition("--table\n")
         tables = [line.split()[2] for line in listed.splitlines() if line.startswith(f"table inet {MARK}")]
         others = tuple(name for name in tables if name != self.table)
-        return Seen(parsed(objects) if self.table in tables else None, others, control)
+        beside = "\n".join(line for line in listed.splitlines() if not line.startswith("table "))
+        return Seen(parsed(objects) if self.table in tables else None, others, control, beside)
 
 
 def ways(direction: Direction) -> list[str]:

@@ -4,9 +4,10 @@ To the host the interface is off: nothing is sent or received, its routes are go
 is at the other end it is a link without carrier where the driver cuts it (most do), else silence.
 
 What the kernel forgets with it is put back: IPv6 addresses in their order, static routes of every table, permanent
-neighbours; IPv4 addresses too, should somebody have taken them away meanwhile. Addresses and routes that run out
-(router advertisements, DHCP) run as long as was left when the fault began; temporary addresses (RFC 8981) are new ones,
-as after any link down. An interface keeps no mark of ours: with ledger and fuse lost, nobody can know that it was up.
+neighbours, the MTU that a router told; IPv4 addresses too, should somebody have taken them away meanwhile. Addresses
+and routes that run out (router advertisements, DHCP) run as long as was left when the fault began; temporary addresses
+(RFC 8981) are new ones, as after any link down. An interface keeps no mark of ours: with ledger and fuse lost, nobody
+can know that it was up.
 
 Refused: loopback, an interface that is down, the interface of the control path or one below it, one that others stand
 on (a VLAN), and one with routes over several interfaces, which the kernel would change.
@@ -86,7 +87,7 @@ class LinkDown(Fault[Interface]):
             Address("inet6", f"{ip_address('2001:db8::7')}/64 scope global"),
         )
         return Interface(
-            self.interface, exists=True, up=True, carrier=True, mtu=1500, addresses=frozenset(addresses),
+            self.interface, exists=True, up=True, carrier=True, mtu=1500, mtu6=1500, addresses=frozenset(addresses),
             routes=frozenset({Route("-4", "198.51.100.0/24 via 192.0.2.1")}), listed=addresses,
         )  # fmt: skip
 

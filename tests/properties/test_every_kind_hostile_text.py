@@ -72,7 +72,7 @@ def test_text_is_refused_or_stays_one_word(cls: type[Fault[Any]], name: str, sha
     assert accepted or name in ("interface", "peers")
 
 
-@pytest.mark.parametrize("kind", ["netem", "bandwidth", "partition", "loss", "link_down"])
+@pytest.mark.parametrize("kind", ["netem", "bandwidth", "partition", "loss", "link_down", "mtu", "mtu_black_hole"])
 @pytest.mark.parametrize("hostile", [*HOSTILE, "\x00owned"])
 def test_no_hostile_interface_is_accepted(kind: str, hostile: str) -> None:
     """`ip -batch`, `tc -batch` and nft read quotes, backslashes and # themselves, so sh's quoting is not enough."""

@@ -22,11 +22,12 @@ ip route add 10.5.0.0/16 via 10.9.0.3 table 77 mtu 1400; ip route add 10.6.0.0/1
 ip route add blackhole 10.99.0.0/16; ip -6 route add default via {PEER6}
 ip -6 route add fd22::/64 via fd09::3 table 9 src {HERE6}; ip -6 route add fd23::/64 dev eth0 expires 600
 ip -6 route add fd24::/64 via fd23::7
+echo 1400 >/proc/sys/net/ipv6/conf/eth0/mtu
 ip neigh add 10.9.0.99 lladdr 02:00:00:00:00:01 dev eth0 nud permanent
 ip neigh add fd09::99 lladdr 02:00:00:00:00:02 dev eth0 nud permanent
 """
 SHOWN = """{ ip addr show dev eth0; ip route show table all; ip -6 route show table all
-ip neigh show nud permanent; } | sed 's/ [0-9]*sec//g'"""
+ip neigh show nud permanent; cat /proc/sys/net/ipv6/conf/eth0/mtu; } | sed 's/ [0-9]*sec//g'"""
 
 
 @pytest.fixture

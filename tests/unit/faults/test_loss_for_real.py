@@ -118,7 +118,7 @@ def test_the_need_is_met_here_and_asks_the_kernel(pair: Pair) -> None:
 
 
 @given(
-    share=st.integers(1, 10**9).map(lambda n: f"{n / 10**7:.7f}%"),
+    share=st.integers(1, 10**9 - 1).map(lambda n: f"{n / 10**7:.7f}%"),
     peers=st.lists(st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.0/24", "fd00::/64", "127.0.0.1"]), max_size=3),
     ports=st.lists(st.integers(1, 65535), max_size=3),
     direction=st.sampled_from(["both", "egress", "ingress"]),
