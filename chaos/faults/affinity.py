@@ -84,6 +84,7 @@ class Affinity(Fault[Seen]):
     """Confine every process whose command line matches to some cores."""
 
     kind: ClassVar[str] = "affinity"
+    example: ClassVar[str] = '{kind: affinity, on: worker-1, for: 20s, match: "^python3 -m engine", cores: [0]}'
     release: ClassVar[str] = "none of its own: what waited for the cores spreads over all of them"
     shade: ClassVar[str] = "#9c8a2e"
     needs: ClassVar[tuple[Need, ...]] = (Need("taskset", "command -v taskset", "util-linux"),)

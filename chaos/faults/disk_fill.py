@@ -68,6 +68,7 @@ class DiskFill(Fault[Disk]):
     """Fill a file system, to a share or until so much is free."""
 
     kind: ClassVar[str] = "disk_fill"
+    example: ClassVar[str] = "{kind: disk_fill, on: worker-1, for: 20s, path: /var/log, used: 95%}"
     release: ClassVar[str] = "none of its own: who failed to write tries again, or does not"
     shade: ClassVar[str] = "#8a6d3b"
     persists: ClassVar[bool] = True

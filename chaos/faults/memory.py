@@ -37,6 +37,7 @@ class Memory(_payload.PayloadFault):
     """Take memory until a share of it is in use, so much is taken, or so little is available."""
 
     kind: ClassVar[str] = "memory"
+    example: ClassVar[str] = "{kind: memory, on: {group: workers, pick: 1}, for: 20s, used: 90%}"
     release: ClassVar[str] = "what was swapped out or dropped from the page cache is read again, slowly"
     shade: ClassVar[str] = "#5b7fa6"
     beside: ClassVar[str] = _MEMORY

@@ -34,6 +34,7 @@ class MemoryBandwidth(_payload.PayloadFault):
     """Copy memory, in so many processes at once."""
 
     kind: ClassVar[str] = "memory_bandwidth"
+    example: ClassVar[str] = "{kind: memory_bandwidth, on: {group: workers, pick: 1}, for: 20s, processes: 4}"
     release: ClassVar[str] = "none of its own: what waited for memory goes on at once"
     shade: ClassVar[str] = "#4f8f8b"
     beside: ClassVar[str] = _HOST

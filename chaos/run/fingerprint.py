@@ -103,7 +103,9 @@ def _without(lines: tuple[str, ...], devices: set[str]) -> tuple[str, ...]:
     if not devices:
         return lines
     named = "|".join(map(re.escape, devices))
-    said = re.compile(rf"(?:link|filter) (?:{named})[:@]|address: (?:{named}) |(?:qdisc|route): .*\bdev (?:{named})(?: |$)")
+    said = re.compile(
+        rf"(?:link|filter) (?:{named})[:@]|address: (?:{named}) |(?:qdisc|route): .*\bdev (?:{named})(?: |$)"
+    )
     return tuple(line for line in lines if not said.match(line))
 
 
