@@ -36,7 +36,8 @@ from chaos.spec.protect import Protect
 from chaos.spec.sheet import Sheet, found, nearest
 from chaos.spec.yaml import read_yaml
 
-_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+# a fuse's folder and its unit bear it beside the run and the fault, and a name of a file has 255 bytes at most
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?")
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -89,7 +90,7 @@ def _numeric(value: str) -> str:
     return str(number)
 
 
-Name = Annotated[Text, _matching(_NAME, "name of a host or group; allowed are letters, digits, _ - and .")]
+Name = Annotated[Text, _matching(_NAME, "name of a host or group; allowed are letters, digits, _ - and ., 128 at most")]
 EnvironmentName = Annotated[Text, _matching(_ENVIRONMENT_NAME, "name of an environment variable")]
 LocalPath = Annotated[FilePath, BeforeValidator(_from_folder)]
 Argv = Annotated[tuple[Text, ...], NotEmpty]

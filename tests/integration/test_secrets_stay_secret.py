@@ -124,7 +124,8 @@ def test_a_planted_secret_is_found_nowhere(hosts: SshHosts, tmp_path: Path, stat
     assert b"fuse.sh" in said["run"][1], "or -v shows nothing"
     assert b"broken" in said["power"][1], said["power"]
     assert any(b"sudo\0-S" in line for line in watch.seen), "or nobody looked in time"
-    kept = "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline; find /run -xdev -type f -exec cat {} + | LC_ALL=C tr -d '\\200-\\377'"
+    files_there = "find /run -xdev -type f -exec cat {} + | LC_ALL=C tr -d '\\200-\\377'"
+    kept = f"cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline; {files_there}"
     left = hosts.inside("worker-001", kept)
     places = {
         "what was said": b"".join(text for _, text in said.values()),
