@@ -87,7 +87,7 @@ def said_by(hosts: SshHosts, folder: Path, password: bytes, *command: str) -> tu
             here = CliRunner().invoke(app, command, env=environment)
         return here.exit_code, f"{here.output}{here.exception!r}".encode()
     argv = [*hosts.enter_command, sys.executable, "-m", "chaos", *command]
-    done = subprocess.run(argv, cwd=folder, env=os.environ | environment, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(argv, cwd=folder, env=os.environ | environment, capture_output=True, check=False, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -95,6 +95,7 @@ def kept_in(folder: Path) -> bytes:
     return b"\0".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
+@pytest.mark.timeout(300)  # eight commands
 def test_a_planted_secret_is_found_nowhere(hosts: SshHosts, tmp_path: Path, state_home: Path) -> None:
     inventory_in(tmp_path, hosts)
     (tmp_path / "good.yaml").write_text(EXPERIMENT.format(match="sleep"))
