@@ -144,7 +144,8 @@ def main() -> None:
     """Become the keeper of the folder named on the command line, unless there is one."""
     folder = Path(sys.argv[1])
     layout = Layout.from_json(sys.stdin.read())
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # fuses and a key lie there too
+    folder.mkdir(exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     lock = (folder / _LOCK).open("a")
     try:

@@ -75,7 +75,8 @@ def path_of(machine: Machine) -> Path:
 def store(calibration: Calibration) -> Path:
     """Keep a calibration in place of the former one, and return where."""
     path = path_of(calibration.machine)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.parent.mkdir(exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}")
     fresh.write_text(calibration.model_dump_json(indent=2) + "\n", encoding="utf-8")
     fresh.replace(path)

@@ -10,7 +10,7 @@ own_home() { # fails, and says why, where $home is there and not ours alone
         read -r mode _ owner _
         case $mode:$owner in d????-??-*:"$(id -u)") return 0 ;; esac
         echo "$home is refused: a folder of user $(id -u) that nobody else can write to was expected, no link;" \
-            "found $mode of user $owner; look who made it, then move it away" >&2
+            "found $mode of user $owner; look who made it and what is in it, then move it away or chmod go-w it" >&2
         return 1
     }
 }

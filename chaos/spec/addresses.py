@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, StrictInt, ValidationInfo
 from chaos.spec.fields import NotEmpty, Text
 from chaos.spec.load import check_url
 
-_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+# a fuse's folder and its unit bear it beside the run and the fault, and a name of a file has 255 bytes at most
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?")
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -65,7 +66,7 @@ def _numeric(value: str) -> str:
     return str(found)
 
 
-Name = Annotated[Text, _matching(_NAME, "name of a host or group; allowed are letters, digits, _ - and .")]
+Name = Annotated[Text, _matching(_NAME, "name of a host or group; allowed are letters, digits, _ - and ., 128 at most")]
 EnvironmentName = Annotated[Text, _matching(_ENVIRONMENT_NAME, "name of an environment variable")]
 LocalPath = Annotated[FilePath, BeforeValidator(_from_folder)]
 Argv = Annotated[tuple[Text, ...], NotEmpty]

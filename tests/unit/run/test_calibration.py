@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -129,3 +130,15 @@ def test_the_highest_of_the_steps_must_be_kept() -> None:
     ramp = RatePiece(begin=0, end=30, first=100, last=40_001)
     with pytest.raises(Refusal, match="40,001/s is above"):
         refuse_unmeasurable(terms(20_000).model_copy(update={"profile": (ramp,)}), KNOWN)
+
+
+def test_the_state_folder_is_made_closed_to_others_under_any_umask() -> None:
+    own = OwnFluctuation(rate=100.0, window_s=1.0, n=3, cv=0.1)
+    known = Calibration(measured="2026-01-01", machine=this_machine(), ceiling=1000.0, fluctuation=(own,))
+    former = os.umask(0)
+    try:
+        folder = store(known).parents[1]
+    finally:
+        os.umask(former)
+    assert folder.name == "gameday"
+    assert folder.stat().st_mode & 0o777 == 0o700
