@@ -21,6 +21,7 @@ from chaos.faults import _payload
 from chaos.faults._payload import Seen
 
 _PORT = 5  # KiB of kernel memory for a bound socket, with its file
+_BESIDES = 100  # files that the process has open beside its sockets, at most
 _MISSED = 0.05  # share of the ports that others may still use
 
 
@@ -34,7 +35,8 @@ class PortExhaustion(_payload.PayloadFault):
     beside: ClassVar[str] = (
         # not by read(1), which takes a byte at a time: a setting gives no more than its first
         'set -- $(cat /proc/sys/net/ipv4/ip_local_port_range); echo "ports $(($2 - $1 + 1))"\n'
-        "echo \"available $(sed -n 's/^MemAvailable: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo)\""
+        "echo \"available $(sed -n 's/^MemAvailable: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo)\"\n"
+        'most=$(cat /proc/sys/fs/nr_open); (ulimit -n "$most") 2>/dev/null || most=$(ulimit -Hn); echo "files $most"'
     )
 
     free: int = Field(0, description="how many ports are left, each good for one connection to a peer", ge=0, le=65535)
@@ -47,11 +49,13 @@ class PortExhaustion(_payload.PayloadFault):
         if available < 4 * _PORT * ports:
             need = _PORT * ports // 1024
             return f"{ports} sockets take {need} MiB of the kernel's memory, and only {available // 1024} MiB are free"
+        if before.also["files"].isdecimal() and ports + _BESIDES > int(before.also["files"]):
+            return f"a process may have {before.also['files']} files open (ulimit -Hn); {ports} sockets are more"
         return super().objection(before)
 
     def typical(self) -> Seen:
         """No payload, and the kernel's own range."""
-        return Seen(also={"ports": "65536", "available": "8000000"})
+        return Seen(also={"ports": "65536", "available": "8000000", "files": "1048576"})
 
     def asked(self) -> dict[str, float]:
         """The ports left."""

@@ -55,7 +55,8 @@ def main(free: int) -> None:
     spared = numbers(Path(IPV4 + "ip_local_reserved_ports").read_text()) | listening()
     missing = [port for port in range(low, high + 1) if port not in spared][free:]
     most = len(missing) + 100
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, max(most, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, max(most, allowed)))
     family = socket.AF_INET6 if Path("/proc/net/if_inet6").exists() else socket.AF_INET
     held, told = [], -1  # type: list[socket.socket], int
     while os.getppid() == parent:

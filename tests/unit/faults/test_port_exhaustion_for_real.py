@@ -91,8 +91,17 @@ def test_one_that_is_killed_is_no_dose(host: Target) -> None:
     standing.undo()
 
 
-def test_what_is_refused() -> None:
-    fault = PortExhaustion(free=100)
-    assert "fewer must be left free" in (fault.objection(Seen(also={"ports": "100", "available": "9000000"})) or "")
-    assert "137 MiB" in (fault.objection(Seen(also={"ports": "28232", "available": "500000"})) or "")
-    assert fault.objection(Seen(also={"ports": "28232", "available": "9000000"})) is None
+@pytest.mark.parametrize(
+    ("also", "says"),
+    [
+        ({"ports": "100"}, "fewer must be left free"),
+        ({"available": "500000"}, "137 MiB"),
+        ({"files": "1024"}, "1024 files open"),
+        ({"files": "unlimited"}, None),
+        ({}, None),
+    ],
+)
+def test_what_is_refused(also: dict[str, str], says: str | None) -> None:
+    seen = Seen(also={"ports": "28232", "available": "9000000", "files": "1048576"} | also)
+    objection = PortExhaustion(free=100).objection(seen)
+    assert (objection is None) if says is None else (says in (objection or ""))
