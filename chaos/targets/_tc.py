@@ -76,9 +76,9 @@ def _plant_beside(action: PlantQdisc, place: Beside) -> Rendered:
     objects += [f"{egress} {PREFERENCES[_protocol(flow)]} {_match(flow)} flowid :1" for flow in action.exempt]
     redirect = f"{egress} {REDIRECT} protocol all u32 match u32 0 0 action mirred egress redirect dev {ours}"
     loaded = f"{LOAD_IFB}\n{_batch('ip', links, ' &&')}"
-    do, ahead = (f"{loaded}\n{_batch('tc', lines)}" for lines in ([*objects, redirect], objects))
+    do = f"{loaded}\n{_batch('tc', [*objects, redirect])}"
     until = f"tc filter show dev {device} egress | grep -q ' pref {REDIRECT} '"
-    return Rendered(do, until, Staged(ahead, "tc -batch -", redirect))
+    return Rendered(do, until, Staged(f"{loaded}\n:", "tc -batch -", "\n".join(objects), redirect))
 
 
 def _uproot_beside(action: UprootQdisc, place: Beside) -> Rendered:
