@@ -145,11 +145,13 @@ Action = Shell | PlantQdisc | UprootQdisc | SwitchPower
 class Staged:
     """An action in two parts, for a moment that is waited for, so that little is left to do at the moment itself.
 
-    `ahead` is sh without any effect of its own; `program`, started ahead as well, acts once it reads `line`.
+    `ahead` is sh, and `first` are lines for `program`, without any effect of their own; `program`, started ahead as
+    well, acts once it reads `line`, for which the lines before have made it ready.
     """
 
     ahead: str
     program: str
+    first: str
     line: str
 
 

@@ -6,7 +6,7 @@ A host that can't be armed, or where the fault can't be seen, ends the run; ever
 experiment names `min_hosts`, such a host is left out instead for as long as so many remain.
 
 Applied "together", every host acts at one moment by its own clock (`staging`). How far apart the hosts were in truth is
-noted either way.
+noted either way. A stop that comes before the moment calls it off on every host.
 
 Undoing goes round by round: first each host once, so that a host that hangs keeps nobody else waiting; then those that
 are left, each with the patience that its fuse there may need.
@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from chaos.clock import NS, Clock
-from chaos.errors import ChaosError, Stuck
+from chaos.errors import ChaosError, NotApplied, Stuck, TargetError
 from chaos.record.events import EventLog
 from chaos.run.connect import AT_ONCE, side_by_side
 from chaos.run.injector import Injection
@@ -79,22 +80,34 @@ class Fleet:
         self.ledger.open(*(injection.undo() for injection in self.active))
         self._each(Injection.arm)
 
-    def apply(self, when: int) -> int:
+    def apply(self, when: int, wait: Callable[[int], bool]) -> int:
         """Apply on every host, at `when` (ns) where they go together, at once where not.
 
-        Returns when the last one had it (ns).
+        `wait` waits for a time (ns) and returns False where the run was stopped before. Returns when the last host had
+        it (ns).
         """
-        if self.together:
-            clocks = {i.id: c for i, c in zip(*self._each(self._clock_of), strict=True)}
-            # nobody is read before all have acted: hosts may share a machine, or a way to it
-            acted = self._each(lambda i: i.act(Moment(when, clocks[i.id])), at_once=len(self.active))
-            times = {i.id: t for i, t in zip(*acted, strict=True)}
-            seen = self._each(lambda i: i.see(when, times[i.id]))[0]
-            applied = [times[i.id] for i in seen]
-        else:
-            applied = self._each(Injection.apply)[1]
+        applied = self._apply_together(when, wait) if self.together else self._each(Injection.apply)[1]
         self._note_spread(sorted(applied))
         return max(applied)
+
+    def _apply_together(self, when: int, wait: Callable[[int], bool]) -> list[int]:
+        clocks = {i.id: c for i, c in zip(*self._each(self._clock_of), strict=True)}
+
+        def until_the_moment() -> None:
+            if not wait(when):
+                self._call_off()
+
+        # nobody is read before all have acted: hosts may share a machine, or a way to it
+        acted = self._each(lambda i: i.act(Moment(when, clocks[i.id], wait)), len(self.active), until_the_moment)
+        times = {i.id: t for i, t in zip(*acted, strict=True)}
+        seen = self._each(lambda i: i.see(when, times[i.id]))[0]
+        return [times[i.id] for i in seen]
+
+    def _call_off(self) -> None:
+        """Call off what waits for its moment; a host where that fails is called off again before it is undone."""
+        with ThreadPoolExecutor(AT_ONCE, "call off") as pool:
+            list(pool.map(_try_call_off, self.active))
+        raise NotApplied(f"{self.fault}: called off before its moment")
 
     def measure_dose(self) -> None:
         """Read on every host what arrived."""
@@ -110,10 +123,16 @@ class Fleet:
     def _clock_of(self, injection: Injection) -> HostClock:
         return HostClock.of(injection.site.host, self.clock)
 
-    def _each(self, do: Callable[[Injection], R], at_once: int = AT_ONCE) -> tuple[list[Injection], list[R]]:
+    def _each(
+        self, do: Callable[[Injection], R], at_once: int = AT_ONCE, meanwhile: Callable[[], None] = lambda: None
+    ) -> tuple[list[Injection], list[R]]:
         """Do something to every active host; return who did it, and what came of it. Leaves out whom it may."""
-        with ThreadPoolExecutor(min(at_once, len(self.active)), "fleet") as pool:
+        pool = ThreadPoolExecutor(min(at_once, len(self.active)), "fleet")
+        try:
             futures = [pool.submit(do, injection) for injection in self.active]
+            meanwhile()
+        finally:
+            pool.shutdown(wait=False)  # where it was called off, a host that hangs keeps nobody from being undone
         done, failed = [], []
         for injection, future in zip(self.active, futures, strict=True):
             error = future.exception()
@@ -140,6 +159,11 @@ class Fleet:
         self.events.write(
             "fleet.applied", fault=self.fault, hosts=len(applied), together=self.together, spread_s=spread, p99_s=p99
         )
+
+
+def _try_call_off(injection: Injection) -> None:
+    with suppress(TargetError):
+        injection.call_off()
 
 
 def _revert(injection: Injection) -> Stuck | None:

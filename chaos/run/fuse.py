@@ -28,6 +28,9 @@ _PROGRAM, _BOOT, _OWN_HOME = (
 )
 OWN_HOME = re.sub(r"^ *#.*\n", "", _OWN_HOME, flags=re.MULTILINE)
 """Sh that defines `own_home` and `enter_home` of $home, without what only we read."""
+STAGED, SLEEPER, OFF = "staged", "sleeper", "off"
+"""In a fuse's directory: the number of a staged act's shell (`chaos.run.staging`), and of the sleep that it waits for;
+`off` where it is called off."""
 
 # sets `now` to centiseconds of /proc/uptime, as fuse.sh does
 NOW = '{ read -r up _ </proc/uptime; now=${up%.*}${up#*.}; now=${now#"${now%%[!0]*}"}; now=${now:-0}; }'
@@ -144,6 +147,12 @@ class Fuse:
             self._here(f"{_STANDS}; stands pid || stands guardian || {{ [ -e unit ] && [ ! -e over ]; }}").status == 0
         )
 
+    def call_off(self) -> None:
+        """End an act that is staged there, or wait until it is over; harmless where none is. Raises TargetError."""
+        gone = f"stands {STAGED} || exit 0; ! stands {SLEEPER} || kill $number; {_TENTH}"
+        left = f"echo {quote(f'what {self.name} staged does not end')} >&2; exit 1"
+        self._here(f"{_STANDS}; : >{OFF}; for i in {_TENTHS}; do {gone}; done; {left}", check=True)
+
     def disarm(self) -> str:
         """End the fuse and remove its directory, once the host was read clean; return what it had said until then."""
         folder = quote(self.folder)
@@ -179,8 +188,8 @@ class Fuse:
         moments = f"for i in {_TENTHS}; do {looks}; {_TENTH}; done"
         return self._here(f"{_STANDS}; {_WAKE}; wake; {moments}; cat state").stdout.strip()
 
-    def _here(self, script: str) -> Completed:
-        return self.target.run(f"umask 077; cd {quote(self.folder)} && {{ {script}; }}", check=False)
+    def _here(self, script: str, *, check: bool = False) -> Completed:
+        return self.target.run(f"umask 077; cd {quote(self.folder)} && {{ {script}; }}", check=check)
 
 
 def unit_of(name: str) -> str:

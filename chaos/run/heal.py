@@ -7,11 +7,13 @@ does nothing, so it can be repeated. A host that can't be reached is not clean, 
 
 What belongs to a run that is alive is left alone: here the kernel tells (the ledger is locked), elsewhere the lock on
 the host does; its fuse lets go by itself when that run dies.
+
+Hosts are healed side by side, what is owed on one host in the order in which it was written down.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -64,10 +66,13 @@ def finish_ledgers(inventory: Inventory, runs: Path) -> tuple[set[str], list[Hea
     """Finish what the ledgers of dead runs left open; return the fuses of living ones, and what was done."""
     ledgers, done = _readable(all_ledgers(runs))
     alive = {entry.fuse for ledger, entries in ledgers if entries and ledger.is_alive() for entry in entries}
-    for ledger, entries in ledgers:
-        if entries and not ledger.is_alive():
-            done += _settle(ledger, inventory)
-    return alive, done
+    dead = [ledger for ledger, entries in ledgers if entries and not ledger.is_alive()]
+    owed: dict[str, list[tuple[Ledger, Entry]]] = {}
+    for ledger in dead:
+        for entry in ledger.still_open():
+            owed.setdefault(entry.host, []).append((ledger, entry))
+    settled = side_by_side(owed.values(), lambda on_host: [_settle(*one, inventory) for one in on_host])
+    return alive, done + [result for results in settled for result in results]
 
 
 def on_each(inventory: Inventory, do: Callable[[Target], list[Healed]]) -> list[Healed]:
@@ -120,20 +125,19 @@ def _not_sound(ledger: Ledger) -> list[Healed]:
     return [Healed("controller", str(ledger.path), not ours, what)]
 
 
-def _settle(ledger: Ledger, inventory: Inventory) -> Iterator[Healed]:
-    """Finish what one ledger left open."""
-    for entry in ledger.still_open():
+def _settle(ledger: Ledger, entry: Entry, inventory: Inventory) -> Healed:
+    """Finish one thing that a ledger left open."""
+    try:
+        target = _stands_on(entry, inventory)
         try:
-            target = _stands_on(entry, inventory)
-            try:
-                result = finish_fuse(target, entry.host, _fuse(target, entry))
-            finally:
-                target.close()
-        except ChaosError as error:
-            result = Healed(entry.host, entry.id, False, str(error))
-        if result.clean:
-            ledger.close(entry.id)
-        yield result
+            result = finish_fuse(target, entry.host, _fuse(target, entry))
+        finally:
+            target.close()
+    except ChaosError as error:
+        result = Healed(entry.host, entry.id, False, str(error))
+    if result.clean:
+        ledger.close(entry.id)
+    return result
 
 
 def _stands_on(entry: Entry, inventory: Inventory) -> Target:

@@ -58,6 +58,8 @@ class Injection:
     touched: bool = field(default=False, init=False)
     """Whether any part of the fault may be on the host."""
     applied: bool = field(default=False, init=False)
+    _staged: bool = field(default=False, init=False)
+    """Whether an act may wait for its moment there."""
     _began: int = field(default=0, init=False)
     _undone: int = field(default=0, init=False)
     _released: str = field(default="", init=False)
@@ -103,10 +105,18 @@ class Injection:
         self.touched = True
         actions = self.fault.apply(self.before)
         if moment is not None and self.fuse is not None:
-            return stage(self.site.host, actions, self.fuse, moment, self.clock)
+            self._staged = self.site.fuse_on is self.site.host
+            acted = stage(self.site.host, actions, self.fuse, moment, self.clock)
+            self._staged = False
+            return acted
         for action in actions:
             self.site.host.perform(action)
         return self.clock.now()
+
+    def call_off(self) -> None:
+        """See to it that an act that waits for its moment is not done any more. Raises TargetError."""
+        if self.fuse is not None and self.site.fuse_on is self.site.host:
+            self.fuse.call_off()
 
     def see(self, began: int, applied: int) -> None:
         """See it applied, and note when it was begun and done (ns). Raises NotApplied or TargetError."""
@@ -202,6 +212,9 @@ class Injection:
 
     def _undo_and_read(self) -> str:
         """Undo, once the host takes it; return why the host does not read as it was, "" where it does."""
+        if self._staged:
+            self.call_off()
+            self._staged = False
         if not self._undone:
             said = [self.site.host.perform(action) for action in self.fault.revert(self.before)]
             self._released = " ".join(" ".join(said).split())

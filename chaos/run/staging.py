@@ -2,7 +2,10 @@
 
 A command that is sent "now" to two hundred hosts arrives over some tenths of a second. So each host is given the whole
 command ahead of time; it does what is harmless, sleeps until the moment, looks once more that its fuse is armed, and
-acts. An action that can be had in parts (`contracts.Staged`) leaves one line to be read for the moment itself.
+acts. An action that can be had in parts (`contracts.Staged`) leaves one line to be read for the moment itself. All that
+can wait waits until half a second after it: hosts may share a machine, and what one has done must not keep another.
+
+While it waits it can be called off (`Fuse.call_off`): it looks for that, as for its fuse, at the moment itself.
 
 The host's clock is /proc/uptime, which no change of the wall clock moves. How it stands to ours is told by asking it a
 few times: it was read at some point between sending the question and having the answer, and it counts in hundredths, so
@@ -11,31 +14,40 @@ each answer bounds the offset on both sides, and the answers together bound it b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
 from chaos.clock import NS, Clock
 from chaos.contracts import Action, SwitchPower, Target
 from chaos.errors import TargetError
-from chaos.run.fuse import NOW, Fuse
+from chaos.run.fuse import NOW, OFF, SLEEPER, STAGED, Fuse
 
 _CENTISECOND = NS // 100
 _ASKED = 3  # times
 _SLACK = 15.0  # s beyond the moment, for what is done at it
 _PUT_OFF = 50  # hundredths of a second
+_CALLED_OFF = "called off before its moment"
 
-# No wait at all for a moment that has passed. The last stretch is measured anew, for much may have gone on while the
-# first began. A sleep without fractions naps a second.
+# In the fuse's directory. No wait at all for a moment that has passed. The last stretch is measured anew, for much may
+# have gone on while the first began. Who calls it off writes that down first and then ends the sleep that it finds; so
+# one that began too late to be found sees it written.
 _WAIT = """\
-nap() {{
-    hundredths=$(($1 % 100)); [ "$hundredths" -ge 10 ] || hundredths=0$hundredths
-    [ "$1" -le 0 ] || sleep "$(($1 / 100)).$hundredths" 2>/dev/null || sleep 1
+cd {folder} && echo $$ >{staged} || exit
+sleep 0.01 2>/dev/null && fractions=1 || fractions=
+begin() {{
+    hundredths=$(($1 > 0 ? $1 % 100 : 0)); [ "$hundredths" -ge 10 ] || hundredths=0$hundredths
+    if [ -n "$fractions" ]; then sleep "$(($1 > 0 ? $1 / 100 : 0)).$hundredths" & else sleep $((($1 + 99) / 100)) & fi
 }}
+nap() {{
+    [ "$1" -gt 0 ] || return 0
+    begin "$1"; echo $! >{sleeper}; [ ! -e {off} ] || kill $!; wait $!
+}} 2>/dev/null
 left() {{ {now}; left=$(({when} - now)); }}
 at() {{
     left; nap $((left - 50)); left; nap "$left"
-    read -r state <{state} && [ "$state" = armed ] || {{ echo 'its fuse is not armed' >&2; return 1; }}
+    [ ! -e {off} ] || {{ echo '{called_off}' >&2; return 1; }}
+    read -r state <state && [ "$state" = armed ] || {{ echo 'its fuse is not armed' >&2; return 1; }}
 }}"""
 
 
@@ -71,16 +83,21 @@ class HostClock:
 
 @dataclass(frozen=True)
 class Moment:
-    """When to act: our time (ns), and the clock of the host that is to act then."""
+    """When to act: our time (ns), and the clock of the host that is to act then.
+
+    `wait` waits for a time (ns) and returns False where the run was stopped before.
+    """
 
     when: int
     clock: HostClock
+    wait: Callable[[int], bool]
 
 
 def stage(target: Target, actions: Sequence[Action], fuse: Fuse, moment: Moment, clock: Clock) -> int:
     """Have the host act at the moment; return when it had done it, as it says (ns of ours). Raises TargetError."""
-    if any(isinstance(action, SwitchPower) for action in actions):
-        clock.sleep_until(moment.when)  # what acts here needs nobody's clock but ours
+    if fuse.target is not target or any(isinstance(action, SwitchPower) for action in actions):
+        if not moment.wait(moment.when):  # what acts, or is undone, from here needs nobody's clock but ours
+            raise TargetError(f"{target.name}: {_CALLED_OFF}")
         for action in actions:
             target.perform(action)
         return clock.now()
@@ -95,12 +112,15 @@ def stage(target: Target, actions: Sequence[Action], fuse: Fuse, moment: Moment,
 def _script(target: Target, actions: Sequence[Action], fuse: Fuse, moment: Moment) -> str:
     rendered = [target.render(action) for action in actions]
     staged = rendered[0].staged if len(rendered) == 1 else None
-    wait = _WAIT.format(now=NOW, when=moment.clock.uptime(moment.when), state=quote(f"{fuse.folder}/state"))
+    wait = _WAIT.format(
+        folder=quote(fuse.folder), staged=STAGED, sleeper=SLEEPER, off=OFF, called_off=_CALLED_OFF,
+        now=NOW, when=moment.clock.uptime(moment.when),
+    )  # fmt: skip
     if staged is None:
         acts = [f"(\n{action.do}\n) >&2 || exit" for action in rendered]
         return "\n".join([wait, "at || exit 97", *acts, f"{NOW}; echo $now"])
-    # What would follow the act (the program's end, this shell's, an answer) is put off: hosts may share a machine.
-    act = (
-        f"nap $((left + {_PUT_OFF})) 3>&- & at || exit\nprintf '%s\\n' {quote(staged.line)}; {NOW}; echo $now >&3; wait"
-    )
-    return f"(\n{staged.ahead}\n) >&2 || exit\n{wait}\nexec 3>&1\n{{ left\n{act}; }} | {staged.program} >&2"
+    first, line = (f"printf '%s\\n' {quote(text)}" for text in (staged.first, staged.line))
+    # what would follow the act (the program's end, this shell's, an answer) is put off
+    rest = f"left; begin $((left + {_PUT_OFF})); rest=$!"
+    act = f"{rest}\nat || {{ kill $rest; exit; }}\n{line}; {NOW}; wait; echo $now >&3"
+    return f"(\n{staged.ahead}\n) >&2 || exit\n{wait}\nexec 3>&1\n{{ {first}\n{act}; }} | {staged.program} >&2"

@@ -248,7 +248,7 @@ class Trial:
             return
         if step.fault.undo_from == "controller":
             self._go_down_with(fleet)
-        until = fleet.apply(due) + int(step.for_s * NS)
+        until = fleet.apply(due, self.stop.wait_until) + int(step.for_s * NS)
         self._show(fleet, f"{step.fault.kind} applied")
         self.stop.wait_until(until - int(min(_READING, step.for_s / 2) * NS))
         fleet.measure_dose()

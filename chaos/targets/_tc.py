@@ -81,11 +81,18 @@ def _plant_beside(action: PlantQdisc, place: Beside) -> Rendered:
     objects += [line for steer, line in filters.items() if not steer.device]
     redirects = [line for steer, line in filters.items() if steer.device]
     loaded = f"{LOAD_IFB}\n{_batch('ip', links, ' &&')}"
-    do, ahead = (
-        f"{loaded}\n{_with_tables(action, _batch('tc', lines))}" for lines in ([*objects, *redirects], objects)
-    )
+    do = f"{loaded}
+{_with_tables(action, _batch('tc', [*objects, *redirects]))}"
     until = f"tc filter show dev {device} {place.hook} | grep -q ' device {ours})'"
-    return Rendered(do, until, Staged(ahead, "tc -batch -", "\n".join(redirects)))
+    if _netem_text.tables(action.impairment.options):  # their files are there while it is made, and no longer
+        ahead, first = f"{loaded}
+{_with_tables(action, _batch('tc', objects))}", ""
+    else:
+        ahead, first = f"{loaded}
+:", "
+".join(objects)
+    return Rendered(do, until, Staged(ahead, "tc -batch -", first, "
+".join(redirects)))
 
 
 def _uproot_beside(action: UprootQdisc, place: Beside) -> Rendered:

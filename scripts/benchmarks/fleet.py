@@ -100,7 +100,7 @@ def _ours(hosts: SshHosts, noted: list[Host]) -> float:
         side_by_side(targets, NotingTarget.open)
         fleet.prepare()
         fleet.arm()
-        fleet.apply(0)
+        fleet.apply(0, _wait)
         stuck = fleet.revert()
         seconds = time.monotonic() - began
     if stuck:
@@ -117,8 +117,8 @@ def _together(hosts: SshHosts, bench: Bench) -> float:
         fleet.arm()
         try:
             with newest_filters(hosts) as times:
-                fleet.apply(fleet.clock.now() + int(fleet.staging * NS))
-                acted = sorted(times.values())
+                fleet.apply(fleet.clock.now() + int(fleet.staging * NS), _wait)
+            acted = sorted(times.values())
         finally:
             stuck = fleet.revert()
         [said] = [event for event in read_jsonl(log) if event["event"] == "fleet.applied"]
@@ -151,6 +151,11 @@ def _fleet(targets: Sequence[NotingTarget], together: bool) -> Iterator[tuple[Fl
             log.close()
     if lost:
         raise BenchError(lost[0])
+
+
+def _wait(when: int) -> bool:
+    SystemClock().sleep_until(when)
+    return True
 
 
 def _fault(host: str) -> Fault[Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +18,16 @@ from typing import Any
 
 import pytest
 
-from chaos.record.events import read_jsonl
+from chaos.clock import NS, SystemClock
+from chaos.errors import NotApplied, TargetError
+from chaos.faults.bandwidth import Bandwidth
+from chaos.record.events import EventLog, read_jsonl
+from chaos.run.fleet import Fleet
+from chaos.run.fuse import HOME, SLEEPER
+from chaos.run.heartbeat import Heartbeat
+from chaos.run.injector import Injection, Site
+from chaos.run.ledger import Ledger
+from chaos.run.stop import Stop
 from tests.hosts import SshHosts, ssh_hosts
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
@@ -95,6 +106,93 @@ def test_a_stop_reads_every_host_clean_within_two_seconds(hosts: SshHosts, tmp_p
     [applied] = events(tmp_path, "fleet.applied")
     assert (applied["hosts"], applied["together"]) == (COUNT, True)
     assert applied["spread_s"] < 5
+
+
+@contextmanager
+def together(hosts: SshHosts, folder: Path, names: Sequence[str]) -> Iterator[Fleet]:
+    """A fleet that is armed, in this process, on some of the hosts."""
+    clock, ledger = SystemClock(), Ledger(folder)
+    log, fault = (
+        EventLog(folder / "events.jsonl", clock),
+        Bandwidth.model_validate({"rate": "20mbit", "interface": "eth0"}),
+    )
+    with hosts.as_controller():
+        targets = [hosts.target(name) for name in names]
+        sites = [Site(t, t, HOME, Heartbeat(t, 60, lambda _: None, lambda _: None)) for t in targets]
+        injections = [Injection(f"f@{s.host.name}", fault, s, log, ledger, clock, 60, 60) for s in sites]
+        fleet = Fleet("f", injections, log, ledger, clock, len(names), together=True)
+        try:
+            fleet.prepare()
+            fleet.arm()
+            yield fleet
+        finally:
+            stuck = fleet.revert()
+            for target in targets:
+                target.close()
+            log.close()
+    assert stuck == []
+
+
+def waiting(hosts: SshHosts, name: str) -> bool:
+    return bool(hosts.inside(name, f"ls {HOME}/fuses/*/{SLEEPER} 2>/dev/null; true"))
+
+
+def sleeps_on(hosts: SshHosts, name: str) -> list[str]:
+    """Sleeps for a moment that is called off; the host's own is one of 3600 s, and a fuse's are short."""
+    return re.findall(r"sleep [1-9]\d\..*", hosts.inside(name, "ps -eo args"))
+
+
+def wait_until_waiting(hosts: SshHosts, names: Sequence[str]) -> None:
+    end = time.monotonic() + 30
+    while not all(waiting(hosts, name) for name in names):
+        assert time.monotonic() < end, "they do not come to wait for their moment"
+        time.sleep(0.05)
+
+
+def test_a_stop_before_the_common_moment_calls_it_off(hosts: SshHosts, tmp_path: Path) -> None:
+    names = hosts.names[:4]
+    before = {name: tree(hosts, name) for name in names}
+    with together(hosts, tmp_path, names) as fleet:
+        stop, moment = Stop(fleet.clock), fleet.clock.now() + 60 * NS
+
+        def interrupt() -> None:
+            wait_until_waiting(hosts, names)
+            stop.set("interrupted", "by this test")
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(NotApplied, match="called off before its moment"):
+            fleet.apply(moment, stop.wait_until)
+        thread.join()
+    assert SystemClock().now() < moment
+    assert {name: tree(hosts, name) for name in names} == before
+    assert not any(sleeps_on(hosts, name) for name in names)
+
+
+def test_what_waits_for_its_moment_on_a_host_that_was_lost_is_called_off_before_its_undo(
+    hosts: SshHosts, tmp_path: Path
+) -> None:
+    name = hosts.names[4]
+    before = tree(hosts, name)
+    with together(hosts, tmp_path, [name]) as fleet:
+        moment = fleet.clock.now() + 60 * NS
+
+        def lose_it() -> None:
+            wait_until_waiting(hosts, [name])
+            hosts.stop_sshd(name)
+            hosts.start_sshd(name)
+
+        thread = threading.Thread(target=lose_it)
+        thread.start()
+        with pytest.raises(TargetError, match="lost while running"):
+            fleet.apply(moment, lambda _: True)
+        thread.join()
+        assert waiting(hosts, name), "nobody has told it"
+        [injection] = fleet.injections
+        assert injection.try_revert() == ""
+    assert SystemClock().now() < moment
+    assert tree(hosts, name) == before
+    assert not sleeps_on(hosts, name)
 
 
 def test_a_host_that_is_gone_is_left_out_where_so_many_are_enough(hosts: SshHosts, tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ from chaos.testing import FakeTarget
 PAUSE = ProcessPause(match="vllm")
 
 
+def go(when: int) -> bool:
+    return when >= 0
+
+
 class Hosts:
     """Fake hosts with a process each, whose fuses are real and stand on this machine."""
 
@@ -72,7 +76,7 @@ def test_all_are_armed_before_any_is_touched_and_all_are_undone(make: Any) -> No
     hosts.fleet.arm()
     assert len(hosts.events("fault.armed")) == 3
     assert hosts.states() == ["S", "S", "S"]
-    hosts.fleet.apply(0)
+    hosts.fleet.apply(0, go)
     assert hosts.states() == ["T", "T", "T"]
     [spread] = hosts.events("fleet.applied")
     assert (spread["hosts"], spread["together"]) == (3, False)
@@ -111,7 +115,7 @@ def test_unless_so_many_hosts_are_enough(make: Any) -> None:
     assert [(event["host"], event["why"]) for event in hosts.events("host.left_out")] == [
         ("h1", "h1: the cable was pulled")
     ]
-    hosts.fleet.apply(0)
+    hosts.fleet.apply(0, go)
     assert hosts.states() == ["T", "S", "T"]
     assert hosts.fleet.revert() == []
     assert hosts.states() == ["S", "S", "S"]
@@ -122,7 +126,7 @@ def test_a_host_that_does_not_show_the_fault_is_undone_at_once_and_left_out(make
     hosts.fleet.prepare()
     hosts.fleet.arm()
     hosts.fakes[2].fail_at(len(hosts.fakes[2].calls) + 2, Unreachable("h2: no answer"))
-    hosts.fleet.apply(0)
+    hosts.fleet.apply(0, go)
     assert hosts.states() == ["T", "T", "S"]
     assert [event["host"] for event in hosts.events("host.left_out")] == ["h2"]
     assert hosts.fleet.revert() == []

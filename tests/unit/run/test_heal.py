@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from chaos.run import heal as heal_module
+from chaos.run.fuse import Undo
 from chaos.run.heal import heal
 from chaos.run.ledger import Entry, Ledger
 from chaos.run.lock import HostLock
@@ -78,6 +79,27 @@ def test_what_can_not_be_undone_is_said(home: Path, runs: Path) -> None:
     found = heal(load_inventory(runs.parent / "inventory.yaml"), runs)
     assert any("still there; run on here as root: cd " in result.detail for result in found if not result.clean)
     assert len(ledger.still_open()) == 1
+
+
+def test_hosts_are_healed_side_by_side_each_in_its_order_and_those_stuck_are_told(home: Path, runs: Path) -> None:
+    names = ("a", "b", "c", "d")
+    (runs.parent / "inventory.yaml").write_text(f"hosts: {{{', '.join(f'{n}: {{connection: local}}' for n in names)}}}")
+    met, gone = (runs.parent / folder for folder in ("met", "gone"))
+    met.mkdir()
+    gone.mkdir()
+    everybody = f"cd {met}; touch $me; for i in {' '.join(map(str, range(200)))}; do"
+    meets = f"{everybody} [ ! -e a ] || [ ! -e b ] || [ ! -e d ] || exit 0; sleep 0.1; done; exit 1"
+    ledger, other = Ledger(runs / "exp" / "1"), Ledger(runs / "exp" / "2")
+    (runs / "exp" / "2").mkdir()
+    for name in names:
+        do = "exit 1" if name == "c" else f"(me={name}; {meets}) && touch {gone}/{name}"
+        ledger.open(Entry(f"f@{name}", name, "host", f"f@{name}", Undo(f"{do}\n", f"[ -e {gone}/{name} ]\n")))
+        second = Undo(f"[ -e {gone}/{name} ] && touch {gone}/{name}.2\n", f"[ -e {gone}/{name}.2 ]\n")
+        other.open(Entry(f"g@{name}", name, "host", f"g@{name}", second))
+    found = {result.what: result.clean for result in heal(load_inventory(runs.parent / "inventory.yaml"), runs)}
+    assert [name for name, clean in found.items() if not clean] == ["f@c", "g@c"]
+    assert {entry.id for entry in (*ledger.still_open(), *other.still_open())} == {"f@c", "g@c"}
+    assert not home.joinpath("fuses").exists()
 
 
 def test_what_a_living_run_elsewhere_has_armed_is_left_alone_and_said(
