@@ -10,9 +10,9 @@ impairment. What leaves the ifb goes on to the interface's own root, whatever th
 The redirecting filter comes last and goes first, so the control path is never impaired, not even for a moment; and once
 it is gone the packets that the impairment still holds are given time to leave.
 
-Where there is no clsact yet, its coming and its going each cost packets: the kernel stops an interface to graft a qdisc,
-be it one beside the root (qdisc_graft in net/sched/sch_api.c), drops what the root holds and, for some milliseconds at
-most, what is sent. Where there is one already, nothing of that happens.
+Where there is no clsact yet, its coming and its going each cost packets: the kernel stops an interface to graft a
+qdisc, be it one beside the root (qdisc_graft in net/sched/sch_api.c), drops what the root holds and, for some
+milliseconds at most, what is sent. Where there is one already, nothing of that happens.
 
 At the root, where a kernel can't do that (no ifb; an `ingress` qdisc, which excludes clsact). Where some flow must
 pass, a `prio` root of ours stands between: its first band takes the exempt flows, the second holds the impairment.
