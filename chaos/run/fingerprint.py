@@ -160,7 +160,7 @@ def _filters(name: str, lines: list[str]) -> Iterator[str]:
 
 
 def _nft(_: str, lines: list[str]) -> Iterator[str]:
-    """Name each line's table and chain; left out are the elements of a set that traffic fills, and chains kept for us."""
+    """Name each line's table and chain; left out are elements that traffic fills, and chains a program keeps."""
     return (line for line, names in _nft_lines(lines) if not any(_KEPT.fullmatch(name) for name in names))
 
 

@@ -23,7 +23,7 @@ from chaos.errors import ChaosError, RecordingError, TargetError
 from chaos.run.connect import controller, controller_home, side_by_side, target_of
 from chaos.run.fuse import HOME, OWN_HOME, Fuse, Undo
 from chaos.run.ledger import Entry, Ledger, all_ledgers
-from chaos.run.lock import HostLock, is_dead
+from chaos.run.lock import Held, HostLock, is_dead
 from chaos.run.sweep import MARKS, Swept, sweep
 from chaos.spec.inventory import Inventory
 
@@ -198,8 +198,13 @@ def fuses_on(target: Target, home: str) -> list[str]:
 def living_owner(target: Target, home: str) -> str:
     """Return who holds the host, once a lock of a dead owner, or of none, is dropped; empty when nobody does."""
     lock = HostLock(target, "", "", 0, home)
+    if owner := _alive(lock.held()):
+        return owner
     lock.drop_abandoned()
-    held = lock.held()
+    return _alive(lock.held())
+
+
+def _alive(held: Held | None) -> str:
     return held.owner if held is not None and not is_dead(held.owner) else ""
 
 

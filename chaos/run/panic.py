@@ -83,7 +83,8 @@ def _let_go(target: Target, home: str, called: str) -> list[Healed]:
             done.append(Healed(target.name, name, True, f"undone; it keeps watch while its run ends ({alive})"))
         else:
             done.append(finish_named(target, home, name, ""))
-    HostLock(target, "", "", 0, home).drop_abandoned()
+    if not alive:  # with what its fuses still had to do it was busy
+        HostLock(target, "", "", 0, home).drop_abandoned()
     return done
 
 

@@ -13,9 +13,9 @@ impairment, that of the first filter that has it: from an ifb it does not come b
 The redirecting filter comes last and goes first, so the control path is never impaired, not even for a moment; and once
 it is gone the packets that the impairment still holds are given time to leave.
 
-Where there is no clsact yet, its coming and its going each cost packets: the kernel stops an interface to graft a qdisc,
-be it one beside the root (qdisc_graft in net/sched/sch_api.c), drops what the root holds and, for some milliseconds at
-most, what is sent. Where there is one already, nothing of that happens.
+Where there is no clsact yet, its coming and its going each cost packets: the kernel stops an interface to graft a
+qdisc, be it one beside the root (qdisc_graft in net/sched/sch_api.c), drops what the root holds and, for some
+milliseconds at most, what is sent. Where there is one already, nothing of that happens.
 
 At the root, where a kernel can't do that (no ifb; an `ingress` qdisc, which excludes clsact). Where some flow must
 pass, a `prio` root of ours stands between: its first band takes the exempt flows, the second holds the impairment.
@@ -81,18 +81,13 @@ def _plant_beside(action: PlantQdisc, place: Beside) -> Rendered:
     objects += [line for steer, line in filters.items() if not steer.device]
     redirects = [line for steer, line in filters.items() if steer.device]
     loaded = f"{LOAD_IFB}\n{_batch('ip', links, ' &&')}"
-    do = f"{loaded}
-{_with_tables(action, _batch('tc', [*objects, *redirects]))}"
+    do = f"{loaded}\n{_with_tables(action, _batch('tc', [*objects, *redirects]))}"
     until = f"tc filter show dev {device} {place.hook} | grep -q ' device {ours})'"
     if _netem_text.tables(action.impairment.options):  # their files are there while it is made, and no longer
-        ahead, first = f"{loaded}
-{_with_tables(action, _batch('tc', objects))}", ""
+        ahead, first = f"{loaded}\n{_with_tables(action, _batch('tc', objects))}", ""
     else:
-        ahead, first = f"{loaded}
-:", "
-".join(objects)
-    return Rendered(do, until, Staged(ahead, "tc -batch -", first, "
-".join(redirects)))
+        ahead, first = f"{loaded}\n:", "\n".join(objects)
+    return Rendered(do, until, Staged(ahead, "tc -batch -", first, "\n".join(redirects)))
 
 
 def _uproot_beside(action: UprootQdisc, place: Beside) -> Rendered:

@@ -63,7 +63,8 @@ def test_no_packet_is_lost_by_letting_go_of_a_delay(worker: Target) -> None:
     """
     fault = Netem(interface="tree0", delay=SI(0.2))
     worker.run(
-        f"modprobe ifb numifbs=0; {UP} && {ADD} clsact; for i in tree0 tree1; do echo 1 >/proc/sys/net/ipv6/conf/$i/disable_ipv6; done"
+        f"modprobe ifb numifbs=0; {UP} && {ADD} clsact\n"
+        "for i in tree0 tree1; do echo 1 >/proc/sys/net/ipv6/conf/$i/disable_ipv6; done"
     )
     try:
         before = read(worker, fault.reading())

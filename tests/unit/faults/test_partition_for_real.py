@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from chaos.contracts import HostView
+from chaos.contracts import HostView, Output
 from chaos.errors import CommandFailed, Misfit
 from chaos.faults._table import Seen
 from chaos.faults.partition import Partition
@@ -43,6 +43,33 @@ table ip nat {
 def pair() -> Iterator[Pair]:
     with joined() as both:
         yield both
+
+
+def test_a_table_that_goes_between_two_looks_is_gone(pair: Pair, tmp_path: Path) -> None:
+    """The fuse's undo, at the worst moment: a fake `nft` takes the table away just before it is shown, then is nft."""
+    fault = Partition()
+    apply(pair, fault)
+    nft = pair.host.run("command -v nft").stdout.strip()
+    (tmp_path / "nft").write_text(
+        f'#!/bin/sh\n[ $1 != -j ] || {nft} delete table inet {fault.table}\nexec {nft} "$@"\n'
+    )
+    (tmp_path / "nft").chmod(0o755)
+    listing = fault.reading().questions[0]
+    assert isinstance(listing, Output)
+    printed = pair.host.run(f"PATH={tmp_path}:$PATH\n{listing.script}").stdout
+    assert fault.reading().parse(printed, ()).chains is None
+
+
+def test_a_table_that_can_not_be_shown_is_no_answer(pair: Pair, tmp_path: Path) -> None:
+    fault = Partition()
+    apply(pair, fault)
+    nft = pair.host.run("command -v nft").stdout.strip()
+    (tmp_path / "nft").write_text(f'#!/bin/sh\n[ $1 != -j ] || exit 1\nexec {nft} "$@"\n')
+    (tmp_path / "nft").chmod(0o755)
+    listing = fault.reading().questions[0]
+    assert isinstance(listing, Output)
+    with pytest.raises(CommandFailed):
+        pair.host.run(f"PATH={tmp_path}:$PATH\n{listing.script}")
 
 
 def test_everybody_is_cut_off_and_comes_back(pair: Pair) -> None:
