@@ -116,9 +116,16 @@ class Fuse:
 
     @property
     def renewal(self) -> str:
-        """Sh that moves the lease's deadline to one lease from now and prints its state; it fails where no fuse is."""
+        """Sh that moves the lease's deadline to one lease from now and prints its state.
+
+        It fails where no fuse is, and where nothing is left of one that says `armed`: with program and partner killed
+        at the same instant nobody would undo the fault but who renews this.
+        """
         renew = f"echo $((now + {round(self.lease * 100)})) >lease"  # no mv(1): a heartbeat is to cost no process
-        return f'(cd {quote(self.folder)} && {NOW} && {renew} && read -r state <state && echo "$state")'
+        lives = f'{_STANDS}; [ "$state" != armed ] || stands pid || stands guardian || [ -e unit ]'
+        return (
+            f'(cd {quote(self.folder)} && {NOW} && {renew} && read -r state <state && {{ {lives}; }} && echo "$state")'
+        )
 
     @property
     def says(self) -> Output:

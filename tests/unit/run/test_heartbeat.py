@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from chaos.errors import TargetError, Unreachable
 from chaos.run.heartbeat import Heartbeat, Held
 from chaos.targets.local import LocalTarget
 from chaos.testing import FakeTarget
-from tests.unit.run.running_fuses import fault_of, fuse_for, wait_until
+from tests.unit.run.running_fuses import fault_of, fuse_for, processes_in, wait_until
 
 LEASE = 2.0
 
@@ -57,6 +60,29 @@ def test_a_fuse_that_somebody_fired_is_lost(
     fuse.disarm()
     wait_until(lambda: told[1][-1] == "here: the fuse says 'gone' where 'armed' was expected")
     assert told[0] == []
+
+
+def test_a_fuse_whose_pair_is_killed_at_once_is_lost_within_a_beat(
+    host: LocalTarget, home: Path, beat: Heartbeat, told: tuple[list[TargetError], list[str]]
+) -> None:
+    fuse, fault = fuse_for(host, home, lease=60), fault_of(home)
+    fuse.arm()
+    wait_until(lambda: len(processes_in(Path(fuse.folder))) >= 2)
+    kill_all_in(Path(fuse.folder))
+    assert fuse.state() == "armed"
+    beat.keep("the fuse", Held(fuse.renewal, "armed"))
+    wait_until(lambda: bool(told[1]), within=LEASE + 2)
+    assert told[1][0] == "here: the fuse says 'gone' where 'armed' was expected"
+    fault.unlink()
+    fuse.disarm()
+
+
+def kill_all_in(folder: Path) -> None:
+    """Kill again until nobody is left: one of a pair that met the signal later may have started the other."""
+    while pids := processes_in(folder):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_a_host_that_does_not_answer_is_missed_and_asked_again(told: tuple[list[TargetError], list[str]]) -> None:
