@@ -58,8 +58,8 @@ class Host(Protocol):
     """The kinds of fault that its kernel can have."""
     life: float
     """Within so many s a fault is lived here, from connecting to its undo."""
-    look: float
-    """So many s a look at it takes where there is time."""
+    glance: float
+    """So many s a glance at it takes (`scene`) where there is time."""
 
     def lose_sshd(self, seconds: float) -> None:
         """Kill sshd with all its sessions, and start it again so much later; return once it answers."""
@@ -75,7 +75,7 @@ class NamespacedHost:
     """One of `tests.hosts`."""
 
     sort: Sort = "namespaced"
-    life, look = 4.0, 0.1
+    life, glance = 4.0, 0.1
 
     def __init__(self, hosts: SshHosts, name: str) -> None:
         self._hosts, self.name = hosts, name
@@ -103,7 +103,7 @@ class VirtualHost:
     """A machine of a lab of kind vm, known by the lab's inventory."""
 
     sort: Sort = "vm"
-    life, look = 10.0, 0.4
+    life, glance = 10.0, 0.4
     kinds: tuple[str, ...] = (*_ANYWHERE, "netem")
 
     def __init__(self, inventory_path: Path, name: str) -> None:

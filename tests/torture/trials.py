@@ -135,7 +135,6 @@ def _disturbed_and_clean(host: Host, trial: Trial, commands: Commands) -> tuple[
         start = max(ended, began + host.life)
     assert trial.allowed is not None
     cleared, wrong = wait_until_clear(host, start, trial.allowed)
-    wrong += left(host)
     if trial.disturbed != "controller":
         wrong += _status(controller, rebooted=trial.disturbed == "reboot")
     return cleared, wrong
