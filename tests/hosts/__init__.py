@@ -142,6 +142,7 @@ class SshHosts:
         host = self._child(*_ISOLATE, "sh", _HOST_SCRIPT, name, *options)
         self._parents[number] = self._parents.pop()
         self._first[name] = int(_line(host))
+        self._unplug(name)
         self._ip(self._link(name))
         _say(host, f"{files.address(number)}/16 {files.address6(number)}/64")
         self._wait_listening(name)
@@ -200,6 +201,11 @@ class SshHosts:
         )
         self._parents.append(child)
         return child
+
+    def _unplug(self, name: str) -> None:
+        """Take away the port of a host that has ended; the kernel does so too, and may have been faster, or may not."""
+        command = [*self.enter_command, "ip", "link", "delete", self._port(name)]
+        subprocess.run(command, check=False, capture_output=True)
 
     def _ip(self, lines: Iterator[str] | Sequence[str]) -> None:
         command = [*self.enter_command, "ip", "-batch", "-"]

@@ -11,17 +11,20 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Any
 
 import yaml
 
 from chaos.record.events import read_jsonl
 from tests.stopped_controllers import Batch
+from tests.torture.forks import Child
 from tests.torture.hosts import Host
 
 LEASE = 3.0  # s
 HOLD = 1.5  # s
-IMPATIENT = 2.0  # s for a controller, or heal, to say STUCK in
+IMPATIENT = 2.0  # s for a controller, or heal, to say STUCK after: what is STUCK does not become so by waiting
+_MOST = 300.0  # s for whatever is waited for, whatever else the machine does
 
 
 @dataclass(frozen=True)
@@ -39,17 +42,14 @@ class Commands:
     host: Host
     folder: Path
 
-    def controller(self, kind: str, parameters: dict[str, Any], **more: Any) -> subprocess.Popen[str]:
-        """Start a controller that lives a fault; `more` is what else its SPEC says."""
+    def controller(self, kind: str, parameters: dict[str, Any], patience: float | None = None, **more: Any) -> Child:
+        """Start one that lives a fault, and says STUCK after `patience` (s); `more` is what else it is told."""
         self._prepare()
         spec = {
             "inventory": str(self._inventory), "host": self.host.name, "kind": kind, "parameters": parameters,
             "folder": str(self._recording), "lease": LEASE, "hold": HOLD,
         } | more  # fmt: skip
-        argv = self._python("tests.torture.controller", json.dumps(spec))
-        return subprocess.Popen(
-            argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=self._environment
-        )
+        return self._start("controller", [json.dumps(spec)], patience)
 
     def stopped_controller(self, kind: str, parameters: dict[str, Any], place: int | None, kills: str) -> Ended:
         """Run a controller that is stopped after so many steps (None: never), and `kills` with it."""
@@ -58,9 +58,10 @@ class Commands:
             kind, parameters, LEASE, str(self.folder / "runs"), {}, {self.host.name: place}, kills,
             inventory=str(self._inventory),
         )  # fmt: skip
-        argv = self._python("tests.stopped_controllers")
+        argv = [sys.executable, "-m", "tests.stopped_controllers"]
+        environment = os.environ | self._state_folder
         done = subprocess.run(
-            argv, input=batch.dumps(), capture_output=True, text=True, timeout=300, env=self._environment, check=True
+            argv, input=batch.dumps(), capture_output=True, text=True, timeout=_MOST, env=environment, check=True
         )
         _, status, steps = done.stdout.split()
         return Ended(int(status), int(steps))
@@ -70,29 +71,30 @@ class Commands:
         noted = self._recording / "events.jsonl"
         return noted.exists() and any(line["event"] == event for line in read_jsonl(noted))
 
-    def heal(self, *options: str, patience: float | None = None) -> subprocess.CompletedProcess[str]:
-        """Run it."""
-        gameday = ["chaos"] if patience is None else ["tests.torture.impatient", str(patience)]
-        argv = self._python(*gameday, "heal", "-i", str(self._inventory), "--out", str(self.folder / "runs"), *options)
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300, env=self._environment)
+    def heal(self, *options: str, patience: float | None = None) -> tuple[int | None, str]:
+        """Run it, with so much patience (s) for a fuse; return how it ended and what it said."""
+        arguments = ["heal", "-i", str(self._inventory), "--out", str(self.folder / "runs"), *options]
+        done = self._start("gameday", arguments, patience)
+        return done.wait(_MOST), done.said()
 
     def heal_wrong(self) -> list[str]:
         """Heal, and check: both must end with 0."""
         done = {options: self.heal(*options) for options in ((), ("--check",))}
         return [
-            f"heal {' '.join(options)}: {said.returncode}: {said.stdout}{said.stderr}"
-            for options, said in done.items()
-            if said.returncode
+            f"heal {' '.join(options)} ended with {status}: {said}"
+            for options, (status, said) in done.items()
+            if status != 0
         ]
+
+    def _start(self, do: str, arguments: list[str], patience: float | None) -> Child:
+        _, output = mkstemp(dir=self.folder, prefix=do)
+        return self.host.forks.start(do, arguments, Path(output), environment=self._state_folder, patience=patience)
 
     def _prepare(self) -> None:
         self._recording.mkdir(parents=True)
         inventory = yaml.safe_load(self.host.inventory_path.read_text())
         inventory |= {"hosts": {self.host.name: inventory["hosts"][self.host.name]}, "groups": {}}
         self._inventory.write_text(yaml.safe_dump(inventory))
-
-    def _python(self, *arguments: str) -> list[str]:
-        return [*self.host.enter_command, sys.executable, "-m", *arguments]
 
     @property
     def _recording(self) -> Path:
@@ -103,5 +105,5 @@ class Commands:
         return self.folder / "inventory.yaml"
 
     @property
-    def _environment(self) -> dict[str, str]:
-        return os.environ | {"XDG_STATE_HOME": str(self.folder / "state")}
+    def _state_folder(self) -> dict[str, str]:
+        return {"XDG_STATE_HOME": str(self.folder / "state")}

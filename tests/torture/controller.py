@@ -1,14 +1,13 @@
-"""The controller of one trial: `python -m tests.torture.controller SPEC` locks a host, lives one injection, lets go.
+"""The controller of one trial: locks a host, lives one injection, lets go.
 
-SPEC is JSON: inventory, host, kind, parameters, folder (of the recording), lease and hold in s. Where it gives
-`enough`, a file, the hold is over once that is there; where it gives `patience`, in s, STUCK is said after that.
+Its `spec`: inventory, host, kind, parameters, folder (of the recording), lease and hold in s. Where it gives `enough`,
+a file, the hold is over once that is there.
 
 It does what a run does, with the run's own parts, and no load beside. Exit 0: read clean; 5: STUCK.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,6 @@ from chaos import catalog
 from chaos.clock import SystemClock
 from chaos.errors import ChaosError, Stuck
 from chaos.record.events import EventLog
-from chaos.run import injector
 from chaos.run.connect import target_of
 from chaos.run.fuse import HOME
 from chaos.run.heartbeat import Heartbeat, Held
@@ -27,15 +25,23 @@ from chaos.run.lock import HostLock, this_process
 from chaos.spec.inventory import load_inventory
 
 
-def main(spec: dict[str, object]) -> int:
+def run(spec: dict[str, object]) -> int:
     """Live the injection; return the exit status."""
+    try:
+        _live(spec)
+    except ChaosError as error:
+        sys.stderr.write(f"{error}\n")
+        return 5 if isinstance(error, Stuck) else 4
+    return 0
+
+
+def _live(spec: dict[str, object]) -> None:
     folder, host = Path(str(spec["folder"])), str(spec["host"])
     lease, hold = float(str(spec["lease"])), float(str(spec["hold"]))
     inventory = load_inventory(Path(str(spec["inventory"])))
     target = target_of(host, inventory.hosts[host])
     fault = catalog.faults().get(str(spec["kind"])).model_validate(spec["parameters"]).bind(inventory.view(host))
     events, ledger = EventLog(folder / "events.jsonl", SystemClock()), Ledger(folder)
-    injector._PATIENCE = float(str(spec.get("patience", injector._PATIENCE)))
     beat = Heartbeat(target, lease, lambda _: None, lambda _: None)
     beat.start()
     lock = HostLock(target, this_process(), "torture", lease)
@@ -61,18 +67,9 @@ def main(spec: dict[str, object]) -> int:
             injection.revert()
             beat.stop()
             lock.release()
-    return 0
 
 
 def _hold(seconds: float, enough: object) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0 and not (enough and Path(str(enough)).exists()):
         time.sleep(min(left, 0.1))
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(json.loads(sys.argv[1])))
-    except ChaosError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(5 if isinstance(error, Stuck) else 4)

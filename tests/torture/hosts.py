@@ -26,6 +26,7 @@ from chaos.run.connect import target_of
 from chaos.spec.inventory import load_inventory
 from chaos.targets.local import LocalTarget
 from tests.hosts import SshHosts, ssh_hosts
+from tests.torture.forks import Forks
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,16 +50,16 @@ class Host(Protocol):
     name: str
     sort: Sort
     inventory_path: Path
-    enter_command: list[str]
-    """The beginning of a command line of whoever reaches it over SSH."""
+    forks: Forks
+    """What is started from where it is reached over SSH."""
     target: Target
     """For looking at it, beside its controller."""
     kinds: tuple[str, ...]
     """The kinds of fault that its kernel can have."""
     life: float
     """Within so many s a fault is lived here, from connecting to its undo."""
-    look: float
-    """So many s a look at it takes where there is time."""
+    glance: float
+    """So many s a glance at it takes (`scene`) where there is time."""
 
     def lose_sshd(self, seconds: float) -> None:
         """Kill sshd with all its sessions, and start it again so much later; return once it answers."""
@@ -74,11 +75,11 @@ class NamespacedHost:
     """One of `tests.hosts`."""
 
     sort: Sort = "namespaced"
-    life, look = 4.0, 0.1
+    life, glance = 4.0, 0.1
 
     def __init__(self, hosts: SshHosts, name: str) -> None:
         self._hosts, self.name = hosts, name
-        self.inventory_path, self.enter_command = hosts.inventory_path, hosts.enter_command
+        self.inventory_path, self.forks = hosts.inventory_path, Forks(hosts.enter_command)
         self.kinds: tuple[str, ...] = (*_ANYWHERE, "netem") if objection() is None else _ANYWHERE
         self.target: Target = LocalTarget(name, hosts.pid_of(name))
 
@@ -102,12 +103,12 @@ class VirtualHost:
     """A machine of a lab of kind vm, known by the lab's inventory."""
 
     sort: Sort = "vm"
-    life, look = 10.0, 0.4
+    life, glance = 10.0, 0.4
     kinds: tuple[str, ...] = (*_ANYWHERE, "netem")
 
     def __init__(self, inventory_path: Path, name: str) -> None:
         self.name, self.inventory_path = name, inventory_path
-        self.enter_command: list[str] = []
+        self.forks = Forks()
         self.target: Target = target_of(name, load_inventory(inventory_path).hosts[name])
 
     def lose_sshd(self, seconds: float) -> None:
@@ -177,7 +178,11 @@ def namespaced_hosts(count: int) -> Iterator[Sequence[Host]]:
         yield []
         return
     with ssh_hosts(count) as hosts:
-        yield [NamespacedHost(hosts, name) for name in hosts.names]
+        made = [NamespacedHost(hosts, name) for name in hosts.names]
+        try:
+            yield made
+        finally:
+            _close(made)
 
 
 @contextmanager
@@ -189,7 +194,15 @@ def virtual_hosts(count: int, folder: Path) -> Iterator[Sequence[Host]]:
     with mock.patch.dict(os.environ, GAMEDAY_LAB_DIR=str(folder)):
         # a lab has a gateway and at least one worker, all of them hosts alike here
         up = lab.up("vm", workers=max(1, count - 1), owner_pid=os.getpid(), workload={})
+        made = [VirtualHost(up.inventory_path, name) for name in up.hosts[:count]]
         try:
-            yield [VirtualHost(up.inventory_path, name) for name in up.hosts[:count]]
+            yield made
         finally:
+            _close(made)
             lab.down()
+
+
+def _close(hosts: Sequence[Host]) -> None:
+    for host in hosts:
+        host.forks.close()
+        host.target.close()

@@ -68,15 +68,16 @@ def left(host: Host) -> list[str]:
 
 
 def wait_until_clear(host: Host, start: float, allowed: float) -> tuple[float, list[str]]:
-    """Look until nothing impairs the host; return how long that took (s), and what was left when the time was over.
+    """Look until nothing of ours is left; return how long that took (s), and what was left when the time was over.
 
-    What a look takes beyond its time shows a machine without time, and does not count.
+    What a glance takes beyond its time shows a machine without time, and does not count; nor does a thorough look.
     """
     while True:
         began = time.monotonic()
-        found = impaired(host)
-        ended = time.monotonic()
-        start += max(0.0, ended - began - host.look)
-        if not found or ended > start + allowed:
-            return max(0.0, ended - start), [f"left: {what}" for what in found]
+        found, ended = impaired(host), time.monotonic()
+        cleared = ended - start - max(0.0, ended - began - host.glance)
+        found = found or left(host)
+        if not found or cleared > allowed:
+            return max(0.0, cleared), [f"left: {what}" for what in found]
+        start = time.monotonic() - cleared
         time.sleep(0.1)

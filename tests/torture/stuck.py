@@ -6,12 +6,12 @@ bring the host clean, from the same ledger and the same fuse.
 
 from __future__ import annotations
 
-import subprocess
 import time
 from typing import Any
 
 from chaos.errors import Exit
 from tests.torture.commands import HOLD, IMPATIENT, Commands
+from tests.torture.forks import Child
 from tests.torture.hosts import Host
 
 TOOLS = {"bandwidth": "tc", "netem": "tc", "partition": "nft"}
@@ -32,8 +32,8 @@ def told_and_healed(
     """
     enough = commands.folder / "enough"
     # a lease that does not run out before the tool is gone, where the machine has little time
-    said = {"lease": host.life, "hold": _MOST, "enough": str(enough), "patience": IMPATIENT}
-    controller = commands.controller(kind, parameters, **said)
+    told = {"lease": host.life, "hold": _MOST, "enough": str(enough)}
+    controller = commands.controller(kind, parameters, IMPATIENT, **told)
     tool = TOOLS[kind]
     _wait_until_applied(commands, controller)
     time.sleep(at * HOLD)
@@ -48,19 +48,16 @@ def told_and_healed(
     return time.monotonic() - began, wrong
 
 
-def _told(host: Host, controller: subprocess.Popen[str], commands: Commands) -> list[str]:
-    _, said = controller.communicate(timeout=_MOST)
-    wrong = _not_told("the controller", controller.returncode, said, "may still be on: ")
-    healed = commands.heal(patience=IMPATIENT)
-    wrong += _not_told("heal", healed.returncode, healed.stdout + healed.stderr, f"STUCK  {host.name}: ")
-    checked = commands.heal("--check")
-    wrong += _not_told("heal --check", checked.returncode, checked.stdout + checked.stderr, "LEFT")
+def _told(host: Host, controller: Child, commands: Commands) -> list[str]:
+    wrong = _not_told("the controller", controller.wait(_MOST), controller.said(), "may still be on: ")
+    wrong += _not_told("heal", *commands.heal(patience=IMPATIENT), f"STUCK  {host.name}: ")
+    wrong += _not_told("heal --check", *commands.heal("--check"), "LEFT")
     if not (state := _state_of_fuse(host)).startswith("STUCK: "):
         wrong.append(f"STUCK, and its fuse says {state!r}")
     return wrong
 
 
-def _not_told(who: str, status: int, said: str, word: str) -> list[str]:
+def _not_told(who: str, status: int | None, said: str, word: str) -> list[str]:
     return [] if status == Exit.STUCK and word in said else [f"STUCK, and {who} ended with {status}: {said}"]
 
 
@@ -72,10 +69,8 @@ def _state_of_fuse(host: Host) -> str:
     return state
 
 
-def _wait_until_applied(commands: Commands, controller: subprocess.Popen[str]) -> None:
+def _wait_until_applied(commands: Commands, controller: Child) -> None:
     end = time.monotonic() + _MOST
     while not commands.has_happened("fault.applied"):
-        if controller.poll() is not None or time.monotonic() > end:
-            controller.kill()
-            raise AssertionError(f"the fault was not applied: {controller.communicate()[1]}")
-        time.sleep(0.05)
+        if controller.wait(0.05) is not None or time.monotonic() > end:
+            raise AssertionError(f"the fault was not applied: {controller.said()}")

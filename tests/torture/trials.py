@@ -16,6 +16,7 @@ disturbed, and when. Before it somebody else's objects are put on the host; afte
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from typing import Any
 from chaos.errors import ChaosError
 from chaos.run.fingerprint import drift
 from tests.torture.commands import LEASE, Commands
+from tests.torture.forks import Child
 from tests.torture.hosts import INTERFACE, Host, Sort
 from tests.torture.scene import DECOY, clear_scene, left, set_scene, settled_fingerprint, wait_until_clear
 from tests.torture.stuck import TOOLS, told_and_healed
@@ -133,18 +135,17 @@ def _disturbed_and_clean(host: Host, trial: Trial, commands: Commands) -> tuple[
         start = max(ended, began + host.life)
     assert trial.allowed is not None
     cleared, wrong = wait_until_clear(host, start, trial.allowed)
-    wrong += left(host)
     if trial.disturbed != "controller":
         wrong += _status(controller, rebooted=trial.disturbed == "reboot")
     return cleared, wrong
 
 
-def _disturb(host: Host, trial: Trial, controller: subprocess.Popen[str]) -> None:
+def _disturb(host: Host, trial: Trial, controller: Child) -> None:
     """Do it, and mend what can be mended."""
     match trial.disturbed:
         case "controller":
-            controller.kill()
-            controller.communicate()
+            os.kill(controller.pid, signal.SIGKILL)
+            controller.wait(60)
         case "fuse":
             host.target.run(_KILL % "pid")
         case "guardian":
@@ -157,13 +158,11 @@ def _disturb(host: Host, trial: Trial, controller: subprocess.Popen[str]) -> Non
             host.reboot()
 
 
-def _status(controller: subprocess.Popen[str], *, rebooted: bool) -> list[str]:
+def _status(controller: Child, *, rebooted: bool) -> list[str]:
     """The controller must end by itself, and never say STUCK of a host that is clean."""
-    try:
-        _, said = controller.communicate(timeout=300)
-    except subprocess.TimeoutExpired:
-        controller.send_signal(signal.SIGKILL)
-        controller.communicate()
+    status = controller.wait(300)
+    if status is None:
+        os.kill(controller.pid, signal.SIGKILL)
         return ["the controller did not end"]
     allowed = (0, 4, 5) if rebooted else (0, 4)  # what a reboot took away nobody can read as it was
-    return [] if controller.returncode in allowed else [f"the controller ended with {controller.returncode}: {said}"]
+    return [] if status in allowed else [f"the controller ended with {status}: {controller.said()}"]
