@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -139,6 +140,7 @@ class SshHosts:
         with old:
             old.wait()
         _until(lambda: not Path(f"/proc/{self._first[name]}").exists(), f"{name} does not end")
+        _remove_cgroups(self._first[name])
         host = self._child(*_ISOLATE, "sh", _HOST_SCRIPT, name, *options)
         self._parents[number] = self._parents.pop()
         self._first[name] = int(_line(host))
@@ -156,6 +158,8 @@ class SshHosts:
                 parent.wait()
         gone = (*self._first.values(), self.controller_pid)
         _until(lambda: not any(process and Path(f"/proc/{process}").exists() for process in gone), "hosts do not end")
+        for process in self._first.values():
+            _remove_cgroups(process)
 
     def _start(self, etc: Path) -> None:
         (self.folder / "known_hosts").write_text(files.known_hosts(self.folder, len(self.names)))
@@ -237,6 +241,23 @@ def in_namespace_of(process: int) -> Iterator[None]:
 def _set_namespace(descriptor: int) -> None:
     if _LIBC.setns(descriptor, _CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")
+
+
+def _remove_cgroups(first: int) -> None:
+    """Remove what `host.sh` made for the host of this first process; the kernel may still be at its last ones."""
+    for group in Path("/sys/fs/cgroup").glob(f"*/ssh-host-{first}"):
+        for folder, _, _ in os.walk(group, topdown=False):
+            _until(partial(_is_removed, Path(folder)), f"{folder} is in use")
+
+
+def _is_removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _line(child: subprocess.Popen[str]) -> str:
