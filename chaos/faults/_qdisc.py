@@ -158,7 +158,7 @@ class Impairment(Fault[Seen]):
             return None
         return (
             f"{other.kind} is on the same packets of {self.interface or 'the interface'} at the same time, and a "
-            "packet is held once; give each its own peers, ports, protocols or dscp"
+            "packet is held once; give each its own peers, ports, protocols or dscp, or have one netem, with its rate"
         )
 
     @property

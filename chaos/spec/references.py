@@ -7,6 +7,7 @@ against a lab and against staging.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from itertools import combinations
 from typing import Any
 
 from chaos.contracts import Fault, PowerState
@@ -37,6 +38,8 @@ def check_references(experiment: Experiment, inventory: Inventory) -> None:
             complaints += _of_url(("abort", index, "prometheus"), condition.prometheus, inventory)
     for index, step in enumerate(experiment.faults):
         complaints += [(("faults", index, *path), text) for path, text in _of_step(step, inventory)]
+    if not complaints:
+        complaints = list(_clashes(experiment, inventory))
     if complaints:
         raise SpecError([str(Mistake(experiment.place(path), path, text)) for path, text in complaints])
 
@@ -99,6 +102,19 @@ def _of_step(step: FaultStep, inventory: Inventory) -> Iterator[Complaint]:
     if step.min_hosts and step.min_hosts > (most := _chosen(step.on, len(hosts))):
         yield ("min_hosts",), f"asks for {step.min_hosts} hosts; the fault acts on {most}"
     yield from dict.fromkeys(complaint for host in hosts for complaint in _of_host(step, host, inventory))
+
+
+def _clashes(experiment: Experiment, inventory: Inventory) -> Iterator[Complaint]:
+    """Yield faults that can't be on one host at once and are sure to be; where hosts are drawn, the plan tells."""
+    for (_, first), (index, second) in combinations(enumerate(experiment.faults), 2):
+        if first.at >= second.at + second.for_ or second.at >= first.at + first.for_:
+            continue
+        hosts = [candidates(step.on, inventory) for step in (first, second)]
+        drawn = any(_chosen(step.on, len(of)) < len(of) for step, of in zip((first, second), hosts, strict=True))
+        for host in () if drawn else sorted({*hosts[0]}.intersection(hosts[1])):
+            view = inventory.view(host)
+            if why := second.fault.bind(view).clash(first.fault.bind(view)):
+                yield ("faults", index), f"on {host}: {why}"
 
 
 def _chosen(on: str | On, hosts: int) -> int:

@@ -179,7 +179,7 @@ def _tables_of(action: PlantQdisc | UprootQdisc) -> str:
 
 
 def _without(folder: str) -> str:
-    return f"rm -rf {folder}; rmdir {TABLES} 2>/dev/null"
+    return f"rm -rf {folder}; rmdir {TABLES} 2>/dev/null || :"
 
 
 def _lines(table: tuple[int, ...]) -> str:
