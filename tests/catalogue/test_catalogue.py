@@ -24,6 +24,7 @@ KINDS = [
     "affinity",
     "bandwidth",
     "cpu",
+    "fd_exhaustion",
     "memory",
     "memory_bandwidth",
     "netem",

@@ -24,7 +24,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "node_kill": {},
 }
 # nft's text, threads and payloads are no fake's to understand: tests/unit/faults/test_*_for_real.py
-ON_A_KERNEL = {"partition", "affinity", "cpu", "memory", "memory_bandwidth"}
+ON_A_KERNEL = {"partition", "affinity", "cpu", "fd_exhaustion", "memory", "memory_bandwidth"}
 ROOTS = st.sampled_from(
     [
         (),
