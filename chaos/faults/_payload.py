@@ -26,7 +26,7 @@ PYTHON = Need("python3", "command -v python3", "python3-minimal")
 
 _KEEPER = files("chaos.faults").joinpath("_payload.sh").read_text(encoding="utf-8")
 _TICKS = 100  # a second: USER_HZ, the same on every architecture that Debian runs on
-_PATIENCE = 50  # tenths of a second until the program must say that it is at work
+_PATIENCE = 100  # tenths of a second until the program must say that it is at work
 
 # sets pids; not by the shell's own list of words, which thousands of processes would make too long for a command
 _FIND = """\

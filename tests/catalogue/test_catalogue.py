@@ -35,6 +35,7 @@ KINDS = [
     "cpu",
     "disk_fill",
     "dns",
+    "fd_exhaustion",
     "link_down",
     "loss",
     "memory",

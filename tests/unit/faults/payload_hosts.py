@@ -20,7 +20,6 @@ class Standing:
 
     host: Target
     fault: Fault[Any]
-    lease: float = 60
     before: Any = None
     fuse: Fuse = field(init=False)
 
@@ -28,7 +27,7 @@ class Standing:
         self.before = read(self.host, self.fault.reading())
         assert self.fault.objection(self.before) is None
         undo = Undo.of(self.host.render(action) for action in self.fault.revert(self.before))
-        self.fuse = Fuse(self.host, f"f-{self.fault.kind}-{time.monotonic_ns()}", undo, self.lease, 60)
+        self.fuse = Fuse(self.host, f"f-{self.fault.kind}-{time.monotonic_ns()}", undo, 300, 300)
         assert self.fuse.reads_clean()
         self.fuse.arm()
         self.apply()
@@ -49,11 +48,11 @@ class Standing:
     def dose(self) -> Dose:
         return self.fault.dose(self.before, self.now())
 
-    def confirmed(self, within: float = 20) -> Dose:
+    def confirmed(self, within: float = 40) -> Dose:
         """The dose, once it is what was asked: a busy machine takes its time."""
         return self.eventually(self.dose, lambda dose: dose.confirmed, within)
 
-    def eventually(self, ask: Callable[[], T], true: Callable[[T], bool] = bool, within: float = 10) -> T:
+    def eventually(self, ask: Callable[[], T], true: Callable[[T], bool] = bool, within: float = 40) -> T:
         end = time.monotonic() + within
         while not true(answer := ask()):
             assert time.monotonic() < end, answer

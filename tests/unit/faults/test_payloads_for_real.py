@@ -57,8 +57,8 @@ def test_a_share_of_a_core_and_its_undo(host: Target) -> None:
 
 
 def test_it_ends_with_its_fuse_or_its_keeper(host: Target) -> None:
-    unfused, late, orphan = Standing(host, cpu("1%")), Standing(host, cpu("2%"), lease=1), Standing(host, cpu("3%"))
-    host.run(f"kill -9 $(cat {late.fuse.folder}/guardian) $(cat {late.fuse.folder}/pid)")
+    unfused, late, orphan = Standing(host, cpu("1%")), Standing(host, cpu("2%")), Standing(host, cpu("3%"))
+    host.run(f"cd {late.fuse.folder} && kill -9 $(cat guardian) $(cat pid) && echo 1 >lease")
     host.run(f"rm -rf {unfused.fuse.folder}")
     host.run(f"kill -9 $(cat {_payload.HOME}/{cpu('3%').payload.name}/keeper)")
     unfused.eventually(unfused.is_reverted)
