@@ -23,6 +23,7 @@ FAULTS = sorted(Path(inspect.getfile(chaos.faults)).parent.glob("[!_]*.py"))
 KINDS = [
     "bandwidth",
     "disk_fill",
+    "disk_io",
     "netem",
     "node_kill",
     "partition",
