@@ -14,54 +14,17 @@ the one of /run, where the fuse stands; and in memory, one that would take more 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from shlex import quote
-from typing import Annotated, ClassVar, Self
+from typing import ClassVar, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from chaos.contracts import Action, Dose, Fault, Output, Reading, Shell
+from chaos.faults._disk import KINDS, MARK, MOUNT_OF, Disk, Path, mib, parse, script
 from chaos.units import Share, Size
 
-_MARK = ".gameday-fill-"
-_KINDS = {
-    "ef53": "ext4",
-    "58465342": "xfs",
-    "9123683e": "btrfs",
-    "f2f52010": "f2fs",
-    "1021994": "tmpfs",
-    "794c7630": "overlay",
-}
-"""By the magic numbers of statfs(2); that of ext4 is ext2's and ext3's too."""
-_ALLOWED = ", ".join(_KINDS.values())
 _IN_MEMORY = ("tmpfs", "overlay")  # what lies below an overlay is not told
 _NEAR = 0.01  # of the file system's size
-
-
-def _path(value: str) -> str:
-    if not value.startswith("/") or len(value) > 1000 or not value.isprintable():
-        raise ValueError(f"{value!r} is no absolute path; write one like /var/lib/models")
-    return value
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A file system as it was read, in bytes; `root_free` is what root may still write, `free` what others may."""
-
-    mount: str = ""
-    kind: str = ""
-    size: int = 0
-    root_free: int = 0
-    free: int = 0
-    holds_run: bool = False
-    writable: bool = False
-    memory: int = 0
-    marks: tuple[str, ...] = ()
-
-    @property
-    def usable(self) -> int:
-        """What df(1) counts as the whole: used and available."""
-        return self.size - self.root_free + self.free
 
 
 class DiskFill(Fault[Disk]):
@@ -73,7 +36,7 @@ class DiskFill(Fault[Disk]):
     shade: ClassVar[str] = "#8a6d3b"
     persists: ClassVar[bool] = True
 
-    path: Annotated[str, AfterValidator(_path)] = Field(description="a directory on the file system to fill")
+    path: Path = Field(description="a directory on the file system to fill")
     used: Share | None = Field(None, description="the share that is used then, as df(1) counts; this, or `free`", gt=0)
     free: Size | None = Field(None, description="how much is left to who is not root; this, or `used`", ge=0)
     keep: Size = Field(2.0**26, description="a floor: what root may still write then, at least", ge=2**22)
@@ -86,7 +49,7 @@ class DiskFill(Fault[Disk]):
 
     def reading(self) -> Reading[Disk]:
         """Ask for the file system below the path."""
-        return Reading((Output(_MOUNT + _READ.format(path=quote(self.path), mark=_MARK)),), _parse)
+        return Reading((Output(script(self.path)),), parse)
 
     def objection(self, before: Disk) -> str | None:
         """Object to file systems that are not to be filled, to leftovers, and to what would leave less than `keep`."""
@@ -96,20 +59,20 @@ class DiskFill(Fault[Disk]):
         wrong = (
             (not where, f"there is no directory {self.path}"),
             (
-                before.kind not in _KINDS.values(),
-                f"{where} is none of {_ALLOWED}, but of type {before.kind} (statfs(2))",
+                before.kind not in KINDS.values(),
+                f"{where} is none of {', '.join(KINDS.values())}, but of type {before.kind} (statfs(2))",
             ),
             (before.marks, f"ours is there already: {', '.join(before.marks)}; `gameday heal` takes it away"),
             (before.holds_run, f"{where} holds /run, where the fuse and systemd stand"),
             (not before.writable, f"{where} can't be written to"),
-            (takes <= 0, f"{where}: {_mib(left)} free were asked for, and {_mib(before.free)} are"),
+            (takes <= 0, f"{where}: {mib(left)} free were asked for, and {mib(before.free)} are"),
             (
                 to_root < self.keep,
-                f"{where}: {_mib(max(0, to_root))} would be left to root; `keep` is {_mib(self.keep)}",
+                f"{where}: {mib(max(0, to_root))} would be left to root; `keep` is {mib(self.keep)}",
             ),
             (
                 before.kind in _IN_MEMORY and takes > memory / 2,
-                f"{where} may lie in memory: {_mib(takes)} would be taken of the {_mib(memory)} that are available",
+                f"{where} may lie in memory: {mib(takes)} would be taken of the {mib(memory)} that are available",
             ),
         )
         return next((why for found, why in wrong if found), None)
@@ -124,7 +87,7 @@ class DiskFill(Fault[Disk]):
         """Remove the file; while the file system is not mounted nobody can tell."""
         folder = quote(self._folder(before))
         mount = quote(before.mount)
-        return [Shell(f"rm -rf {folder}", until=f'{_MOUNT}[ "$(mount_of {mount})" = {mount} ] && [ ! -e {folder} ]')]
+        return [Shell(f"rm -rf {folder}", until=f'{MOUNT_OF}[ "$(mount_of {mount})" = {mount} ] && [ ! -e {folder} ]')]
 
     def typical(self) -> Disk:
         """A file system of 100 GB, half full, at the path."""
@@ -148,7 +111,7 @@ class DiskFill(Fault[Disk]):
         achieved = {"used_share": used} if self.used is not None else {"free_bytes": float(now.free)}
         if self._folder(before) not in now.marks:
             return Dose(achieved, False, "somebody has removed the file")
-        why = f"{_mib(now.free)} were free at the end, where {_mib(self._left(before))} were asked for"
+        why = f"{mib(now.free)} were free at the end, where {mib(self._left(before))} were asked for"
         near = self._is_near(before, now)
         return Dose(achieved, near, "" if near else why)
 
@@ -161,25 +124,8 @@ class DiskFill(Fault[Disk]):
 
     def _folder(self, before: Disk) -> str:
         text = f"{self.used} {self.free} {self.keep}"
-        return f"{before.mount.rstrip('/')}/{_MARK}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return f"{before.mount.rstrip('/')}/{MARK}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
-
-_MOUNT = """\
-mount_of() { # PATH; what stands behind the share that is used, or behind the dash of what has no size
-    df -P "$1" 2>/dev/null | sed -n -e '2{s/.*[0-9]% *//p;t' -e 's/.* - *//p;}'
-}
-"""
-
-_READ = """path={path}
-[ -d "$path" ] || exit 0
-mount=$(mount_of "$path")
-[ -d "$mount" ] || exit 0
-echo "statfs $(stat -f -c '%t %S %b %f %a' "$mount")"
-[ "$(stat -c %d "$mount")" != "$(stat -c %d /run)" ] || echo run
-[ ! -w "$mount" ] || echo writable
-sed -n 's/^MemAvailable: */memory /p' /proc/meminfo
-for mark in "${{mount%/}}"/{mark}*; do [ ! -e "$mark" ] || echo "mark $mark"; done
-echo "mount $mount\""""
 
 # what is asked for is what others have left, so it is looked at again: an allocation takes blocks of its own
 _FILL = """umask 077
@@ -195,27 +141,3 @@ for _ in 1 2 3 4 5; do
     if [ "$more" -lt 0 ]; then [ "$size" -gt $((-more)) ] && truncate -s $((size + more)) file || break
     else fallocate -l $((size + more)) file 2>/dev/null || head -c "$more" /dev/zero >>file || exit 1; fi
 done"""
-
-
-def _parse(said: str) -> Disk:
-    lines = [line.partition(" ")[::2] for line in said.splitlines()]
-    known = dict(lines)
-    if "mount" not in known:
-        return Disk()
-    kind, *numbers = known["statfs"].split()
-    block, blocks, root_free, free = map(int, numbers)
-    return Disk(
-        mount=known["mount"],
-        kind=_KINDS.get(kind, kind),
-        size=block * blocks,
-        root_free=block * root_free,
-        free=block * free,
-        holds_run="run" in known,
-        writable="writable" in known,
-        memory=int(known["memory"].split()[0]) * 1024,
-        marks=tuple(rest for word, rest in lines if word == "mark"),
-    )
-
-
-def _mib(size: float) -> str:
-    return f"{size / 2**20:,.0f} MiB"

@@ -34,6 +34,7 @@ KINDS = [
     "conntrack_full",
     "cpu",
     "disk_fill",
+    "disk_io",
     "dns",
     "fd_exhaustion",
     "link_down",

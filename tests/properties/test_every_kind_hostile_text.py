@@ -8,6 +8,7 @@ standard input, and where nothing else can be found but a program that must neve
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -54,7 +55,7 @@ def cases() -> Iterator[Any]:
 def test_the_fields_are_found() -> None:
     found = {case.id for case in cases()}
     assert {"netem.interface", "bandwidth.interface", "partition.interface", "process_pause.match"} <= found
-    assert {"partition.peers", "sysctl.values", "service.unit", "disk_fill.path"} <= found
+    assert {"partition.peers", "sysctl.values", "service.unit", "disk_fill.path", "disk_io.path"} <= found
 
 
 @pytest.mark.parametrize(("cls", "name", "shape"), list(cases()))
@@ -123,7 +124,7 @@ def noted(script: str, folder: Path) -> list[str]:
     assert list(empty.iterdir()) == [], script
     words = notes.read_bytes().decode().split("\x1e")
     assert "OWNED" not in words, script
-    return words
+    return [re.sub(r"-[0-9a-f]{8}$", "", word) for word in words]  # what is named after its parameters
 
 
 def tools_in(folder: Path, notes: Path) -> Path:

@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from chaos.errors import CommandFailed
-from chaos.faults.disk_fill import Disk, DiskFill
+from chaos.faults._disk import Disk
+from chaos.faults.disk_fill import DiskFill
 from chaos.run.fuse import Undo
 from chaos.run.injector import read
 from chaos.run.sweep import MARKS, sweep
