@@ -24,6 +24,7 @@ KINDS = [
     "bandwidth",
     "conntrack_full",
     "dns",
+    "dns_answer",
     "link_down",
     "loss",
     "mtu",

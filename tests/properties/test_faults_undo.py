@@ -26,6 +26,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 ON_A_KERNEL = {
     "conntrack_full",
     "dns",
+    "dns_answer",
     "link_down",
     "loss",
     "mtu",
