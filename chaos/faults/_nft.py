@@ -52,12 +52,16 @@ class Rule:
     ports: tuple[int, ...] = ()
     types: tuple[str, ...] = ()
     """`icmp` or `icmpv6`, then the types."""
+    mark: int = 0
+    """Only packets of sockets with this SO_MARK; of any where 0."""
     state: str = ""
     """`new`: only what begins a flow, for conntrack."""
     longer_than: int = 0
     """Only packets of more bytes than that, with their IP header; all where 0."""
     chance: int = 0
     """Only so many in ODDS packets, drawn at random; all where 0."""
+    sets: tuple[tuple[str, str], ...] = ()
+    """What is written into the packet before the verdict: the field, as in `ip daddr`, and its value."""
     other: str = ""
     """What nft listed and no Rule of ours says."""
     packets: int = field(default=0, compare=False)
@@ -75,13 +79,15 @@ class Rule:
             words.append(f"th {self.port} {_set(map(str, self.ports))}")
         if self.types:
             words.append(f"{self.types[0]} type {_set(self.types[1:])}")
-        if self.state:
-            words.append(f"ct state {self.state}")
-        if self.longer_than:
-            words.append(f"meta length > {self.longer_than}")
-        if self.chance:
-            words.append(f"numgen random mod {ODDS} < {self.chance}")
-        return " ".join([*words, "counter", *([self.verdict] if self.verdict else [])])
+        others = {
+            f"meta mark {self.mark:#x}": self.mark,
+            f"ct state {self.state}": self.state,
+            f"meta length > {self.longer_than}": self.longer_than,
+            f"numgen random mod {ODDS} < {self.chance}": self.chance,
+        }
+        words += [text for text, given in others.items() if given]
+        words += ["counter", *(f"{name} set {value}" for name, value in self.sets)]
+        return " ".join([*words, *([self.verdict] if self.verdict else [])])
 
 
 def show(network: Network) -> str:
@@ -107,6 +113,8 @@ def parse(listed: Mapping[str, Any]) -> Rule:
             parts["verdict"] = name
         elif name == "goto":
             parts["verdict"] = f"goto {value['target']}"
+        elif name == "mangle":
+            parts["sets"] = (*parts.get("sets", ()), (" ".join(_key(value["key"])), str(value["value"])))
         elif name == "match":
             parts |= _match(value["left"], value["right"]) if value["op"] == "==" else _compared(**value)
         else:
@@ -130,6 +138,7 @@ def _match(left: Any, right: Any) -> dict[str, Any]:
         "l4proto": lambda: {"protocols": tuple(sorted(values))},
         "sport": lambda: _ports(key, "sport", values),
         "dport": lambda: _ports(key, "dport", values),
+        "mark": lambda: {"mark": values[0]},
         "type": lambda: {"types": (key, *sorted(values))},
     }
     return readers[field_name]() if field_name in readers else {"other": f"{left} {right}"}

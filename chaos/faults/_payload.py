@@ -113,6 +113,8 @@ class Payload:
     arguments: tuple[str, ...]
     weight: int = 100
     command: tuple[str, ...] = ("python3", "-I", "-S", "./program")
+    afterwards: str = ""
+    """Sh that undoes what would be of no use without it, however it ends."""
 
     @classmethod
     def of(cls, kind: str, *arguments: object, weight: int = 100) -> Payload:
@@ -133,7 +135,7 @@ class Payload:
 
     def start(self) -> Shell:
         """Place it and start it, unless it runs already; wait until it says that it is at work."""
-        parts = {"keeper.sh": _KEEPER, "stop": f"item={self.folder}\n{STOP}", "program": self.program}
+        parts = {"keeper.sh": _KEEPER, "stop": f"item={self.folder}\n{STOP}{self.afterwards}", "program": self.program}
         writes = "\n    ".join(f"printf %s {quote(text)} >{name}" for name, text in parts.items())
         command = " ".join(quote(word) for word in (*self.command, *self.arguments))
         return Shell(

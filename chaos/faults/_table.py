@@ -39,6 +39,8 @@ _HOOKS: dict[str, tuple[str | None, str | None, int | None]] = {
     "egress": ("filter", "output", _PRIORITY),
     "ingress": ("filter", "input", _PRIORITY),
     "forward": ("filter", "forward", _PRIORITY),
+    "rewrite": ("route", "output", _PRIORITY),
+    "back": ("filter", "input", _PRIORITY),
     "tracked_egress": ("filter", "output", _TRACKED),
     "tracked_ingress": ("filter", "input", _TRACKED),
     "tracked_forward": ("filter", "forward", _TRACKED),
@@ -63,6 +65,11 @@ class Seen:
         """Every rule of our table."""
         return [rule for chain in (self.chains or {}).values() for rule in chain]
 
+    def objection(self, table: str) -> str | None:
+        """Object to a table of ours that is there already."""
+        left = [*([table] if self.chains is not None else []), *self.others]
+        return f"a table of ours is there already ({', '.join(left)}); `gameday heal` takes it away" if left else None
+
 
 class Table(Fault[Seen]):
     """A fault that is one table: all of it but the rules, and what they come to."""
@@ -77,13 +84,12 @@ class Table(Fault[Seen]):
 
     def reading(self) -> Reading[Seen]:
         """Ask for the tables and for our own, with its counters; an nft that fails is no answer."""
-        script = _READ.format(table=self.table)
-        return Reading((Output(f"{self.beside}\n{script}" if self.beside else script), ControlPath()), self._parse)
+        script = f"{self.beside}\n{looks(self.table)}" if self.beside else looks(self.table)
+        return Reading((Output(script), ControlPath()), lambda *said: seen(self.table, *said))
 
     def objection(self, before: Seen) -> str | None:
         """Object to a table of ours that is there already."""
-        left = [*([self.table] if before.chains is not None else []), *before.others]
-        return f"a table of ours is there already ({', '.join(left)}); `gameday heal` takes it away" if left else None
+        return before.objection(self.table)
 
     def apply(self, before: Seen) -> list[Action]:
         """Make the table whole in one transaction; one that was there is replaced in the same."""
@@ -110,20 +116,32 @@ class Table(Fault[Seen]):
     @property
     def table(self) -> str:
         """The table's name."""
-        text = json.dumps({"kind": self.kind, **self.model_dump(mode="json")}, sort_keys=True)
-        return f"{MARK}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return named(self)
 
     @property
     def not_held(self) -> str:
         """Why a dose is not confirmed where the rules are not ours (any more)."""
         return f"table inet {self.table} did not hold our rules at the end of the fault"
 
-    def _parse(self, printed: str, control: tuple[Flow, ...]) -> Seen:
-        listed, _, objects = printed.partition("--table\n")
-        tables = [line.split()[2] for line in listed.splitlines() if line.startswith(f"table inet {MARK}")]
-        others = tuple(name for name in tables if name != self.table)
-        beside = "\n".join(line for line in listed.splitlines() if not line.startswith("table "))
-        return Seen(parsed(objects) if self.table in tables else None, others, control, beside)
+
+def named(fault: Fault[Any]) -> str:
+    """Return the name of a fault's table: of its kind and its parameters."""
+    text = json.dumps({"kind": fault.kind, **fault.model_dump(mode="json")}, sort_keys=True)
+    return f"{MARK}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def looks(table: str) -> str:
+    """Return sh that prints what `seen` reads."""
+    return _READ.format(table=table)
+
+
+def seen(table: str, printed: str, control: tuple[Flow, ...]) -> Seen:
+    """Return what a host shows of a table of ours."""
+    listed, _, objects = printed.partition("--table\n")
+    tables = [line.split()[2] for line in listed.splitlines() if line.startswith(f"table inet {MARK}")]
+    others = tuple(name for name in tables if name != table)
+    beside = "\n".join(line for line in listed.splitlines() if not line.startswith("table "))
+    return Seen(parsed(objects) if table in tables else None, others, control, beside)
 
 
 def ways(direction: Direction) -> list[str]:

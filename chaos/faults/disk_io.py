@@ -36,6 +36,7 @@ class DiskIo(_payload.PayloadFault):
     """Read and write on a disk, as fast as it goes."""
 
     kind: ClassVar[str] = "disk_io"
+    example: ClassVar[str] = "{kind: disk_io, on: worker-1, for: 20s, path: /var/lib, workers: 8, mode: write}"
     release: ClassVar[str] = "what waited for the disk is served at once"
     shade: ClassVar[str] = "#6b705c"
 

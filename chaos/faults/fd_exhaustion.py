@@ -107,6 +107,7 @@ class FdExhaustion(Fault[Seen]):
     """Leave processes, or the whole host, no more file descriptors than a few."""
 
     kind: ClassVar[str] = "fd_exhaustion"
+    example: ClassVar[str] = "{kind: fd_exhaustion, on: worker-1, for: 20s, match: '^python3 -m engine', spare: 2}"
     release: ClassVar[str] = "connections that waited to be accepted are accepted at once"
     shade: ClassVar[str] = "#a0627d"
     needs: ClassVar[tuple[Need, ...]] = (Need("prlimit", "command -v prlimit", "util-linux"),)

@@ -36,6 +36,7 @@ KINDS = [
     "disk_fill",
     "disk_io",
     "dns",
+    "dns_answer",
     "fd_exhaustion",
     "link_down",
     "loss",

@@ -17,7 +17,7 @@ from chaos.kernel import Option
 from chaos.targets import _netem, _netem_text, _nla
 from tests.properties.test_netem_encoding import SAMPLES, options, shown
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 QOPT = struct.Struct("=6I")
 LATENCY64, JITTER64 = 10, 11
 MOST_NS = 64  # tc before 6.9 sends a delay in ticks, cut

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.contracts import Target
-from tests.integration.netem_doses import DOSES, measure, wired
+from tests.integration.vm.netem_doses import DOSES, measure, wired
 
 FEW = [
     {"delay": "40ms", "direction": "ingress"},

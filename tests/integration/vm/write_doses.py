@@ -11,9 +11,9 @@ from chaos import lab
 from chaos.contracts import Target
 from chaos.run.connect import target_of
 from chaos.spec.inventory import load_inventory
-from tests.integration.netem_doses import DOSES, Dose, Measured, measure, wired
+from tests.integration.vm.netem_doses import DOSES, Dose, Measured, measure, wired
 
-PAGE = Path(__file__).parents[2] / "docs" / "doses.md"
+PAGE = Path(__file__).parents[3] / "docs" / "doses.md"
 BEGIN, END = "<!-- netem and bandwidth: begin -->", "<!-- netem and bandwidth: end -->"
 _SCALES = {"ms": 1e3, "%": 1e2, "MB/s": 1e-6}
 _HEAD = """# Doses
