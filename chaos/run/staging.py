@@ -44,10 +44,10 @@ nap() {{
     begin "$1"; echo $! >{sleeper}; [ ! -e {off} ] || kill $!; wait $!
 }} 2>/dev/null
 left() {{ {now}; left=$(({when} - now)); }}
-at() {{
+at() {{ # fails, with the reason in why, where it must not act
     left; nap $((left - 50)); left; nap "$left"
-    [ ! -e {off} ] || {{ echo '{called_off}' >&2; return 1; }}
-    read -r state <state && [ "$state" = armed ] || {{ echo 'its fuse is not armed' >&2; return 1; }}
+    why='{called_off}'; [ ! -e {off} ] || return 1
+    why='its fuse is not armed'; read -r state <state && [ "$state" = armed ]
 }}"""
 
 
@@ -118,9 +118,10 @@ def _script(target: Target, actions: Sequence[Action], fuse: Fuse, moment: Momen
     )  # fmt: skip
     if staged is None:
         acts = [f"(\n{action.do}\n) >&2 || exit" for action in rendered]
-        return "\n".join([wait, "at || exit 97", *acts, f"{NOW}; echo $now"])
+        return "\n".join([wait, 'at || { echo "$why" >&2; exit 97; }', *acts, f"{NOW}; echo $now"])
     first, line = (f"printf '%s\\n' {quote(text)}" for text in (staged.first, staged.line))
     # what would follow the act (the program's end, this shell's, an answer) is put off
     rest = f"left; begin $((left + {_PUT_OFF})); rest=$!"
-    act = f"{rest}\nat || {{ kill $rest; exit; }}\n{line}; {NOW}; wait; echo $now >&3"
+    # who reads what it says may be gone, which would end it: so it says it last
+    act = f'{rest}\nat || {{ kill $rest; echo "$why" >&2; exit; }}\n{line}; {NOW}; wait; echo $now >&3'
     return f"(\n{staged.ahead}\n) >&2 || exit\n{wait}\nexec 3>&1\n{{ {first}\n{act}; }} | {staged.program} >&2"
