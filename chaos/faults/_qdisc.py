@@ -105,6 +105,7 @@ class Impairment(Fault[Seen]):
         (), description="only packets marked so (DSCP, 0 to 63)"
     )
     _lane: int = PrivateAttr(default=0)
+    _lanes: int = PrivateAttr(default=1)
 
     @field_validator("protocols")
     @classmethod
@@ -143,7 +144,7 @@ class Impairment(Fault[Seen]):
         """Take the lane of our own on the interface that no other fault of this host has."""
         shared = [index for index, other in enumerate(others) if self._is_beside(other)]
         mine = self.model_copy()
-        mine._lane = shared.index(at)
+        mine._lane, mine._lanes = shared.index(at), len(shared)
         if mine._lane >= LANES:
             raise Misfit(
                 ("interface",), f"more than {LANES} faults that queue packets of {self.interface or 'one interface'}"
@@ -193,8 +194,11 @@ class Impairment(Fault[Seen]):
 
     def objection(self, before: Seen) -> str | None:
         """Object to an interface that is not there, or whose queueing could not be put back exactly."""
-        return _peers.unbound(self.peers) or objection(
-            self.interface, before.link, self._place(before.link), whole=not self.towards and self.direction == "egress"
+        where, whole = self._place(before.link), not self.towards and self.direction == "egress"
+        return (
+            _peers.unbound(self.peers)
+            or objection(self.interface, before.link, where, whole=whole)
+            or _left_over(before.link, self._lanes)
         )
 
     def apply(self, before: Seen) -> list[Action]:
@@ -302,6 +306,12 @@ def objection(interface: str, link: Link, where: Place, *, whole: bool) -> str |
             f"{interface} has no place for it but the root, which holds all that is sent; it can go on {_way_out(link)}"
         )
     return None if _is_default(link) else _root_objection(interface, link)
+
+
+def _left_over(link: Link, lanes: int) -> str | None:
+    """Object to a device in a lane beyond those of the plan: nobody knows of it any more."""
+    strange = ", ".join(device for device in link.ours if int(re.split("[tk]", device)[-1], 16) >= lanes)
+    return f"a fault of ours is still on {link.name} ({strange}); `gameday heal` takes it away" if strange else None
 
 
 def _beside_objection(interface: str, link: Link, where: Beside) -> str | None:

@@ -1,8 +1,8 @@
-"""bandwidth: a limit on what an interface sends, by a token bucket (tc-tbf(8)).
+"""bandwidth: a limit on what an interface sends or receives, all of it or some, by a token bucket (tc-tbf(8)).
 
-Egress only, as netem is, and the controller's own SSH flow passes beside it. The bucket holds what the rate brings in
-one tick of a kernel at 250 Hz, since it is refilled no more often in the worst case, and at least one segment of 64 KiB
-as the TCP stack hands it down. A packet that would wait longer than `latency` is dropped.
+The controller's own SSH flow passes beside it, either way. The bucket holds what the rate brings in one tick of a
+kernel at 250 Hz, since it is refilled no more often in the worst case, and at least one segment of 64 KiB as the TCP
+stack hands it down. A packet that would wait longer than `latency` is dropped.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _ROUNDED = 2.1e-6  # s: the kernel keeps the burst as a time in µs, and tc prin
 
 
 class Bandwidth(_qdisc.Impairment):
-    """A limit on the rate at which an interface sends."""
+    """A limit on the rate at which an interface sends or receives."""
 
     kind: ClassVar[str] = "bandwidth"
     example: ClassVar[str] = "{kind: bandwidth, on: {group: workers, pick: 1}, for: 20s, rate: 100mbit}"
     qdisc_kind: ClassVar[str] = "tbf"
     needs: ClassVar[tuple[Need, ...]] = _qdisc.needs("sch_tbf")
 
-    rate: BitRate = Field(description="the most the interface sends", ge=1000)
+    rate: BitRate = Field(description="the most that passes", ge=1000)
     burst: Size = Field(0.0, description="bytes sent at once after a pause; computed by default", ge=0, le=2**32 - 1)
     latency: Duration = Field(0.05, description="how long a packet may wait in the queue", gt=0, le=10)
 

@@ -1,8 +1,8 @@
-"""netem: delay, loss and their kin on what an interface sends (tc-netem(8)).
+"""netem: delay, loss and their kin on what an interface sends or receives (tc-netem(8)), all of it or some.
 
-netem is a queueing discipline, so it holds what leaves the interface. The controller's own SSH flow passes beside it.
-The queue's `limit` is computed, since netem's default of 1000 packets turns a delay into loss at a few hundred requests
-a second: enough packets for the line rate over the delay, half as many again, at least 1000.
+The controller's own SSH flow passes beside it, either way. The queue's `limit` is computed, since netem's default of
+1000 packets turns a delay into loss at a few hundred requests a second: enough packets for the line rate over the
+delay, half as many again, at least 1000.
 
 What tc(8) or the kernel would refuse, cut or leave out without a word is refused here, under the key that asks for it:
 a jitter beyond 2.1 s, a distribution without a jitter, a gap without a reordering. The kernel does not show the table
@@ -169,7 +169,7 @@ class Slot(_Part):
 
 
 class Netem(_qdisc.Impairment):
-    """Delay, loss, duplication, corruption, reordering, slots and a rate on what an interface sends."""
+    """Delay, loss, duplication, corruption, reordering, slots and a rate on what an interface sends or receives."""
 
     kind: ClassVar[str] = "netem"
     example: ClassVar[str] = "{kind: netem, on: {group: workers, pick: 1}, for: 20s, delay: 50ms, jitter: 5ms}"
@@ -200,7 +200,7 @@ class Netem(_qdisc.Impairment):
     reorder: Share = Field(0.0, description="share of packets sent at once while the others wait; needs a delay")
     reorder_correlation: Share = Field(0.0, description="how much a reordering depends on the one before")
     gap: int = Field(0, description="reorder only each gap-th packet", ge=0, le=2**32 - 1)
-    rate: BitRate = Field(0.0, description="the most the interface sends", ge=0, le=2.0**50)
+    rate: BitRate = Field(0.0, description="the most that passes", ge=0, le=2.0**50)
     packet_overhead: int = Field(0, description="bytes that each packet counts for more (or less)", ge=-64, le=65535)
     cell_size: int = Field(0, description="bytes of a cell; a packet takes whole ones", ge=0, le=65535)
     cell_overhead: int = Field(0, description="bytes that each cell counts for more (or less)", ge=-65535, le=65535)
@@ -231,9 +231,9 @@ class Netem(_qdisc.Impairment):
 
     @field_validator("delay", "jitter")
     @classmethod
-    def _is_a_microsecond(cls, value: float) -> float:
-        if 0 < value < 1e-6:
-            raise ValueError("delay and jitter count in whole microseconds, as tc(8) does; give at least 1us")
+    def _can_be_seen(cls, value: float) -> float:
+        if 0 < value < 2e-6:
+            raise ValueError("delay and jitter count in microseconds, and tc(8) shows 1us as none; give at least 2us")
         return value
 
     @field_validator("rate")

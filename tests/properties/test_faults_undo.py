@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos import catalog
@@ -84,6 +84,7 @@ def test_every_kind_is_tried() -> None:
 
 @pytest.mark.parametrize("kind", sorted(PARAMETERS))
 @given(host=HOSTS, times=st.tuples(st.integers(1, 2), st.integers(1, 2)))
+@settings(deadline=None)
 def test_revert_undoes_apply(kind: str, host: FakeTarget, times: tuple[int, int]) -> None:
     fault = catalog.faults().get(kind).model_validate(PARAMETERS[kind])
     before = read(host, fault.reading())
@@ -97,6 +98,7 @@ def test_revert_undoes_apply(kind: str, host: FakeTarget, times: tuple[int, int]
 
 @pytest.mark.parametrize("kind", sorted(set(PARAMETERS) - {"node_kill"}))
 @given(host=HOSTS)
+@settings(deadline=None)
 def test_an_undo_that_has_nothing_to_undo_changes_nothing(kind: str, host: FakeTarget) -> None:
     fault = catalog.faults().get(kind).model_validate(PARAMETERS[kind])
     before, state = read(host, fault.reading()), (copy.deepcopy(host.links), list(host.processes))

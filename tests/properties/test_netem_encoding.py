@@ -22,8 +22,8 @@ from chaos.kernel import Link, Option, Qdisc
 from chaos.targets import _netem, _netem_text, _nla
 from chaos.units import SI
 
-MICROS = st.integers(1, 274_000_000).map(lambda us: us / 1e6)
-JITTERS = st.integers(1, 2_147_483).map(lambda us: us / 1e6)  # beyond which a kernel cuts
+MICROS = st.integers(2, 274_000_000).map(lambda us: us / 1e6)
+JITTERS = st.integers(2, 2_147_483).map(lambda us: us / 1e6)  # beyond which a kernel cuts
 NANOS = st.integers(1, 274 * 10**9).map(lambda ns: ns / 1e9)
 SHARES = st.floats(1e-6, 1.0)
 RATES = st.integers(1, 10**12).map(float)  # bytes/s, beyond the 32 bits of the old field
@@ -95,6 +95,7 @@ def shown(asked: dict[str, Option]) -> dict[str, Option]:
 
 
 @given(options())
+@settings(deadline=None)
 def test_bytes_and_back(asked: dict[str, Option]) -> None:
     found = _netem.decode(_netem.encode(asked))
     assert found.keys() == shown(asked).keys()
@@ -128,6 +129,7 @@ class FixedOptions(Netem):
 
 
 @given(options())
+@settings(deadline=None)
 def test_attributes_are_aligned_and_whole(asked: dict[str, Option]) -> None:
     raw = _netem.encode(asked)
     assert len(raw) % 4 == 0

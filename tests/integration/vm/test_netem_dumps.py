@@ -102,6 +102,6 @@ def test_tc_and_netlink_leave_the_kernel_with_the_same(worker: Target) -> None:
 def assert_shown(found: dict[str, Option], asked: dict[str, Option], close: float) -> None:
     """Compare what was read back, whose shares have six digits in tc's JSON."""
     expected = shown(asked)
-    assert found.keys() == expected.keys()
+    assert found.keys() == expected.keys(), (found, asked)
     for name, value in expected.items():
-        assert abs(float(found[name]) - float(value)) <= close + 1e-5 * float(value), (name, asked)
+        assert abs(float(found[name]) - float(value)) <= close + 1e-5 * abs(float(value)), (name, asked)

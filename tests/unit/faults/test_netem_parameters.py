@@ -41,7 +41,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"loss": "1%", "jitter": "1ms"}, "jitter needs delay: give it too"),
     ({"delay": "1ms", "jitter": "3s"}, "must be at most 2.147483647"),
     ({"delay": "300s"}, "must be at most 274"),
-    ({"delay": "900ns"}, "delay and jitter count in whole microseconds, as tc(8) does; give at least 1us"),
+    ({"delay": "1us"}, "delay and jitter count in microseconds, and tc(8) shows 1us as none; give at least 2us"),
     ({"delay": "1ms", "delay_correlation": "5%"}, "delay_correlation needs jitter"),
     ({"delay": "1ms", "distribution": "normal"}, "distribution needs jitter"),
     ({"delay": "1ms", "samples": ["1ms", "2ms"]}, "samples needs jitter"),
