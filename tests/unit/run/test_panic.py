@@ -61,7 +61,7 @@ def test_everything_is_undone_whoever_owns_it(
     lock.take()
     living, orphan = armed(hosts["one"]), armed(hosts["two"])
     mine = armed(controller(), controller_home(), str(tmp_path / "fault"))
-    hosts["two"].run("ip link add gameday0 type ifb")
+    hosts["two"].run("ip link add gameday2t0 type ifb")
 
     found = {result.host: result for result in panic(inventory, tmp_path / "runs")}
     assert {name: result.clean for name, result in found.items()} == {"one": True, "two": True, "controller": True}
