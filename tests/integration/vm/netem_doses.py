@@ -230,7 +230,7 @@ DOSES = (
     Dose("netem", {"corrupt": "5%"}, _FLOOD, _gone(0.05)),
     Dose("netem", {"duplicate": "5%"}, _FLOOD, _twice(0.05)),
     Dose("netem", {"delay": "20ms", "reorder": "25%"}, _ONE_BY_ONE, _at_once(0.25)),
-    Dose("netem", {"slot": {"min_delay": "20ms", "max_delay": "20ms"}}, Traffic(3000, gap=0.001), _pause(0.02)),
+    Dose("netem", {"slot": {"min_delay": "20ms", "max_delay": "20ms"}}, Traffic(6000, gap=0.0002), _pause(0.02)),
     *(
         Dose(kind, {"rate": f"{mbit}mbit", "direction": hook, **more}, Traffic(250 * mbit, 1000), _rate(mbit / 8 * 1e6))
         for kind, more in (("netem", {"limit": 100_000}), ("bandwidth", {"latency": "9s"}))
