@@ -26,7 +26,7 @@ PYTHON = Need("python3", "command -v python3", "python3-minimal")
 
 _KEEPER = files("chaos.faults").joinpath("_payload.sh").read_text(encoding="utf-8")
 _TICKS = 100  # a second: USER_HZ, the same on every architecture that Debian runs on
-_PATIENCE = 100  # tenths of a second until the program must say that it is at work
+_PATIENCE = 10  # s until the program must say that it is at work
 
 # sets pids; not by the shell's own list of words, which thousands of processes would make too long for a command
 _FIND = """\
@@ -60,8 +60,9 @@ if ! stands; then
     command -v setsid >/dev/null && set -- setsid || set -- nohup
     "$@" sh ./keeper.sh {weight} {command} </dev/null >/dev/null 2>&1 &
 fi
-i=0; while [ ! -s report ] && [ ! -e ended ] && [ $i -lt {patience} ]; do
-    i=$((i + 1)); sleep 0.1 2>/dev/null || {{ sleep 1; i=$((i + 9)); }}
+read -r up _ </proc/uptime; until [ -s report ] || [ -e ended ]; do
+    read -r now _ </proc/uptime; [ "${{now%.*}}" -lt $((${{up%.*}} + {patience})) ] || break
+    sleep 0.1 2>/dev/null || sleep 1
 done
 """
 

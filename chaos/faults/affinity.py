@@ -2,7 +2,8 @@
 
 Every thread is confined, and those that are born meanwhile inherit it. The undo gives each thread the cores that it
 had; one that was born meanwhile gets what the first thread of its process had, since nobody knows what it would have.
-A process that a supervisor starts anew is free.
+A process that a supervisor starts anew is free. With ledger and fuse lost nobody can tell who confined a process: the
+sweep of `gameday heal` does not find it.
 
 Cores that are not online count for nothing: on a host with free slots for more, a process that was never confined
 reads as allowed on all that could be, and only on those that are once anybody has set it.

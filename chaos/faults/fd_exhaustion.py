@@ -7,6 +7,8 @@ get the former one with it as long as they are its children.
 For the host the limit of the kernel is lowered (fs.file-max, proc(5)) to what is open and `spare` more. It binds
 whoever lacks CAP_SYS_ADMIN, so the fuse, sshd and a root's login go on. A login of anybody else could not even start a
 shell, and that is why the fault objects to a controller that comes by sudo.
+
+With ledger and fuse lost nobody can tell who lowered a limit: the sweep of `gameday heal` does not find it.
 """
 
 from __future__ import annotations

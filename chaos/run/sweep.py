@@ -3,8 +3,8 @@
 Everything that a fault makes on a host bears a mark: a handle, a name. `MARKS` lists them; each says how to list what
 bears it, an item a line, and how to remove `$item`. Only what is certainly ours is listed. What a root qdisc of ours
 replaced is not known any more: the kernel's default comes back; nor is it known whether an empty clsact is ours where
-no device of ours tells, so it stays. And a process that a fault stopped or killed bears no
-mark: with its ledger and its fuse lost, nobody can know of it.
+no device of ours tells, so it stays. And a process that a fault stopped, killed, confined to some cores or gave a lower
+limit bears no mark, and no more does a limit of the kernel: with its ledger and its fuse lost, nobody can know of it.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def meminfo() -> "tuple[int, int]":
-    """Return MemTotal and MemAvailable in bytes."""
-    said = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(said["MemTotal"].split()[0]) * 1024, int(said["MemAvailable"].split()[0]) * 1024
+    """Return MemTotal and MemAvailable in bytes: the first and the third line (proc(5))."""
+    total, _, available, _ = Path("/proc/meminfo").read_text().split("\n", 3)
+    return int(total.split()[1]) * 1024, int(available.split()[1]) * 1024
 
 
 def own() -> int:
@@ -90,7 +90,7 @@ def main(kind: str, target: float, floor: int) -> None:
             said = report
             sys.stdout.write(report)
             sys.stdout.flush()
-        time.sleep(0.0 if step == STEP else 0.1)
+        time.sleep(0.0 if step == STEP else 0.2)
 
 
 if __name__ == "__main__":
