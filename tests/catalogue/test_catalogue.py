@@ -22,8 +22,10 @@ CASES = Path(__file__).parents[1] / "cases" / "faults"
 FAULTS = sorted(Path(inspect.getfile(chaos.faults)).parent.glob("[!_]*.py"))
 KINDS = [
     "bandwidth",
+    "clock",
     "disk_fill",
     "disk_io",
+    "disk_throttle",
     "netem",
     "node_kill",
     "partition",
