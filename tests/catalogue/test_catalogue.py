@@ -28,6 +28,7 @@ KINDS = [
     "disk_throttle",
     "netem",
     "node_kill",
+    "node_reboot",
     "partition",
     "process_kill",
     "process_pause",

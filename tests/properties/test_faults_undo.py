@@ -24,7 +24,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "node_kill": {},
 }
 # what these are made with is no fake's to understand: test_KIND_for_real.py in tests/unit/faults or tests/integration
-ON_A_KERNEL = {"clock", "disk_fill", "disk_io", "disk_throttle", "partition", "service", "sysctl"}
+ON_A_KERNEL = {"clock", "disk_fill", "disk_io", "disk_throttle", "node_reboot", "partition", "service", "sysctl"}
 ROOTS = st.sampled_from(
     [
         (),
