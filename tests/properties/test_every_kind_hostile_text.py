@@ -55,7 +55,14 @@ def cases() -> Iterator[Any]:
 def test_the_fields_are_found() -> None:
     found = {case.id for case in cases()}
     assert {"netem.interface", "bandwidth.interface", "partition.interface", "process_pause.match"} <= found
-    assert {"partition.peers", "sysctl.values", "service.unit", "disk_fill.path", "disk_io.path"} <= found
+    assert {
+        "partition.peers",
+        "sysctl.values",
+        "service.unit",
+        "disk_fill.path",
+        "disk_io.path",
+        "disk_throttle.cgroup",
+    } <= found
 
 
 @pytest.mark.parametrize(("cls", "name", "shape"), list(cases()))

@@ -31,10 +31,9 @@ def moved(host: Target) -> float:
     return 512.0 * sum(int(fields[5]) + int(fields[9]) for fields in lines)
 
 
-@pytest.mark.parametrize("mode", ["read", "write"])
-def test_the_disks_own_counters_show_it_and_nothing_is_left(host: Target, tmp_path: Path, mode: str) -> None:
+def test_the_disks_own_counters_show_it_and_nothing_is_left(host: Target, tmp_path: Path) -> None:
     free = read(host, DiskIo(path="/").reading()).also["statfs"]
-    fault = DiskIo.model_validate({"path": str(tmp_path), "workers": 2, "mode": mode, "block": "64KiB"})
+    fault = DiskIo.model_validate({"path": str(tmp_path), "workers": 2, "block": "64KiB"})
     counted = moved(host)
     standing = Standing(host, fault)
     standing.apply()
