@@ -207,14 +207,13 @@ def back(before: Interface) -> str:
     A route may need one that is added after it, and an IPv6 source address that the kernel has found to be nobody
     else's: hence the patience.
     """
-    dev = quote(before.name)
-    items = [f"{lacks} || {{ left=1; {add}; }}" for lacks, add in _items(before)]
-    body = "\n".join(f"    {item}" for item in items)
+    items = "\n".join(f"    {has} || {{ left=1; {add}; }}" for has, add in _items(before))
     return f"""{_looks(before)}
-ip link set dev {dev} up
+ip link set dev {quote(before.name)} up
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     left=
-{body}
+    look
+{items}
     [ -n "$left" ] || break
     sleep 0.2 || sleep 1
 done 2>/dev/null
@@ -226,14 +225,21 @@ def is_back(before: Interface) -> str:
     dev = quote(before.name)
     up = f"case $(ip -o link show dev {dev}) in *[\\<,]UP[,\\>]*) true ;; *) false ;; esac"
     ready = f'[ -z "$(ip -6 -o addr show dev {dev} tentative)" ]'
-    return " &&\n".join([f"{_looks(before)}\n{up}", *(has for has, _ in _items(before)), ready])
+    return f"{_looks(before)}\nlook\n" + " &&\n".join([up, *(has for has, _ in _items(before)), ready])
 
 
 def _looks(before: Interface) -> str:
     dev = quote(before.name)
-    return f"""address() {{ ip -o addr show dev {dev} | grep -Fq " $1 "; }}
-route() {{ ip "$1" -o route show table all dev {dev} | {_STRIPPED} | grep -Fqx -e "$2"; }}
-neighbour() {{ ip neigh show dev {dev} nud permanent | grep -Fqi -e "$1 "; }}"""
+    return f"""nl='
+'
+look() {{ # sets shown: a line for each address, route and permanent neighbour
+    shown=$(ip -o addr show dev {dev} | sed 's/^[0-9]*: [^ ]* *\\(inet6*\\) \\([^ ]*\\) .*/\\1 \\2/'
+        for family in -4 -6; do
+            ip $family -o route show table all dev {dev} | {_STRIPPED} | sed "s/^/$family /"
+        done
+        ip neigh show dev {dev} nud permanent | sed 's/^\\([^ ]* lladdr [^ ]*\\) .*/\\1/')
+}}
+has() {{ case $nl$shown$nl in *"$nl$1$nl"*) ;; *) false ;; esac; }}"""
 
 
 def _items(before: Interface) -> list[tuple[str, str]]:
@@ -243,18 +249,18 @@ def _items(before: Interface) -> list[tuple[str, str]]:
     """
     dev = quote(before.name)
     addresses = [
-        (f"address {quote(a.text)}", f"ip addr add {_quoted(f'{a.words} {a.lifetime}')} dev {dev}")
+        (f"has {quote(a.text)}", f"ip addr add {_quoted(f'{a.words} {a.lifetime}')} dev {dev}")
         for a in (*(a for a in before.listed if a.family == "inet"), *reversed(_inet6(before)))
     ]
     routes = [
         (
-            f"route {route.family} {quote(route.words)}",
+            f"has {quote(f'{route.family} {route.words}')}",
             f"ip {route.family} route add {_quoted(f'{route.words} {route.lifetime}')} dev {dev}",
         )
         for route in sorted(before.routes, key=lambda route: (" via " in route.words, route.family, route.words))
     ]
     neighbours = [
-        (f"neighbour {quote(text)}", f"ip neigh replace {_quoted(text)} dev {dev} nud permanent")
+        (f"has {quote(text)}", f"ip neigh replace {_quoted(text)} dev {dev} nud permanent")
         for text in sorted(before.neighbours)
     ]
     return addresses + routes + neighbours + mtu6(before)

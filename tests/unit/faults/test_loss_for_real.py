@@ -124,7 +124,7 @@ def test_the_need_is_met_here_and_asks_the_kernel(pair: Pair) -> None:
     direction=st.sampled_from(["both", "egress", "ingress"]),
     forwarded=st.booleans(),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_kernel_lists_every_rule_as_it_was_meant(pair: Pair, **parameters: Any) -> None:
     fault = Loss.model_validate(parameters)
     before = Seen(None, (), (Flow(ip_address("10.0.0.1"), 22), Flow(ip_address("fd00::1"), 22)))
