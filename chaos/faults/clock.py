@@ -64,6 +64,7 @@ class ClockFault(Fault[Clock]):
     """Step the wall clock of a host, or have it run fast or slow."""
 
     kind: ClassVar[str] = "clock"
+    example: ClassVar[str] = "{kind: clock, on: worker-1, for: 20s, offset: 5m}"
     release: ClassVar[str] = "the wall clock jumps back to the right time: timers that were passed have fired already"
     shade: ClassVar[str] = "#3d6b8c"
     needs: ClassVar[tuple[Need, ...]] = (Need("python3", "command -v python3", "python3-minimal"),)

@@ -48,6 +48,9 @@ class DiskThrottle(Fault[Limits]):
     """Limit how fast a cgroup reads from a disk and writes to it."""
 
     kind: ClassVar[str] = "disk_throttle"
+    example: ClassVar[str] = (
+        "{kind: disk_throttle, on: worker-1, for: 20s, cgroup: system.slice/vllm.service, path: /var/lib, read: 10mbps}"
+    )
     release: ClassVar[str] = "requests that waited for their turn are served at once"
     shade: ClassVar[str] = "#7c6a5a"
 

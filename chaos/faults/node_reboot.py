@@ -29,6 +29,7 @@ class NodeReboot(Fault[Power]):
     """Reset a host, which boots again by itself."""
 
     kind: ClassVar[str] = "node_reboot"
+    example: ClassVar[str] = "{kind: node_reboot, on: worker-1}"
     release: ClassVar[str] = "the host boots: its boot time and its service's start-up are part of recovery"
     shade: ClassVar[str] = "#a63d2f"
     undo_from: ClassVar[Literal["host", "controller"]] = "controller"

@@ -24,7 +24,31 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "process_pause": {"match": "^serve"},
 }
 # nft's text and payloads are no fake's to understand: tests/unit/faults/test_*_for_real.py
-ON_A_KERNEL = {"affinity", "clock", "command", "conntrack_full", "cpu", "disk_fill", "disk_io", "disk_throttle", "dns", "dns_answer", "fd_exhaustion", "link_down", "loss", "memory", "memory_bandwidth", "mtu", "mtu_black_hole", "node_reboot", "partition", "port_exhaustion", "service", "setting", "sysctl"}
+ON_A_KERNEL = {
+    "affinity",
+    "clock",
+    "command",
+    "conntrack_full",
+    "cpu",
+    "disk_fill",
+    "disk_io",
+    "disk_throttle",
+    "dns",
+    "dns_answer",
+    "fd_exhaustion",
+    "link_down",
+    "loss",
+    "memory",
+    "memory_bandwidth",
+    "mtu",
+    "mtu_black_hole",
+    "node_reboot",
+    "partition",
+    "port_exhaustion",
+    "service",
+    "setting",
+    "sysctl",
+}
 ROOTS = st.sampled_from(
     [
         (),
