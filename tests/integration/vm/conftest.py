@@ -1,10 +1,8 @@
-"""One VM lab and one host under systemd for all tests that need them: each boots once, and stays as it was found."""
+"""One VM lab for all tests that need real hosts: it boots once, and every test leaves its hosts as it found them."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +12,6 @@ from chaos import lab
 from chaos.contracts import Target
 from chaos.run.connect import target_of
 from chaos.spec.inventory import Inventory, load_inventory
-from chaos.targets.local import LocalTarget
-from tests.integration.booted_host import booted, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -33,16 +29,6 @@ def vm_inventory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def inventory(vm_inventory: Path) -> Inventory:
     """The same inventory, read."""
     return load_inventory(vm_inventory)
-
-
-@pytest.fixture(scope="session")
-def systemd_host() -> Iterator[LocalTarget]:
-    """A host in namespaces whose process 1 is a real systemd; it is up. Needs root."""
-    folder = tempfile.mkdtemp(prefix="gameday-systemd-")
-    with booted(folder) as target:
-        wait_until(lambda: "running" in target.run("systemctl is-system-running", check=False).stdout, 60)
-        yield target
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -96,8 +96,10 @@ def test_hosts_are_healed_side_by_side_each_in_its_order_and_those_stuck_are_tol
         ledger.open(Entry(f"f@{name}", name, "host", f"f@{name}", Undo(f"{do}\n", f"[ -e {gone}/{name} ]\n")))
         second = Undo(f"[ -e {gone}/{name} ] && touch {gone}/{name}.2\n", f"[ -e {gone}/{name}.2 ]\n")
         other.open(Entry(f"g@{name}", name, "host", f"g@{name}", second))
-    found = {result.what: result.clean for result in heal(load_inventory(runs.parent / "inventory.yaml"), runs)}
-    assert [name for name, clean in found.items() if not clean] == ["f@c", "g@c"]
+    results = heal(load_inventory(runs.parent / "inventory.yaml"), runs)
+    # one machine is all four: what one heal takes away another may be about to look at
+    found = {result.what: result.clean for result in results if result.what != "reachable"}
+    assert [name for name, clean in found.items() if not clean] == ["f@c", "g@c"], results
     assert {entry.id for entry in (*ledger.still_open(), *other.still_open())} == {"f@c", "g@c"}
     assert not home.joinpath("fuses").exists()
 
