@@ -122,8 +122,8 @@ def _shares(names: tuple[str, ...], raw: bytes) -> dict[str, Option]:
 
 
 def scaled(share: float) -> int:
-    """Return a share as the kernel counts it."""
-    return round(share * _MOST)
+    """Return a share as the kernel counts it, of the digits that its text for tc would have."""
+    return round(round(share, 12) * _MOST)
 
 
 def _pair(name: str, options: Mapping[str, Option]) -> bytes:

@@ -182,5 +182,7 @@ def test_a_panic_elsewhere_ends_the_run_and_locks_the_next_out(hosts: SshHosts, 
         assert refused.returncode == 3
         assert "`gameday panic` was called by" in err
         assert "UTC; `gameday panic --release` lets runs begin again" in err
-        assert run.gameday("panic", "--release").wait(60) == 0
+        release = run.gameday("panic", "--release")
+        release.communicate(timeout=60)
+        assert release.returncode == 0
         assert left(hosts, hosts.names) == []
