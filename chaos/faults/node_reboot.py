@@ -9,9 +9,10 @@ the machine's.
 from __future__ import annotations
 
 from shlex import quote
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from chaos.contracts import Action, Dose, Fault, Power, PowerState, Reading, Shell, SwitchPower
+from chaos.contracts import Action, Dose, Power, Shell
+from chaos.faults._power import Down
 
 # the answer to this very command is to be on its way first; by whom it is asked twice, it is done once
 _RESET = """[ "$(cat /proc/sys/kernel/random/boot_id)" = {boot} ] || exit 0
@@ -25,47 +26,21 @@ command -v setsid >/dev/null && set -- setsid || set -- nohup
     </dev/null >/dev/null 2>&1 &"""
 
 
-class NodeReboot(Fault[Power]):
+class NodeReboot(Down):
     """Reset a host, which boots again by itself."""
 
     kind: ClassVar[str] = "node_reboot"
     example: ClassVar[str] = "{kind: node_reboot, on: worker-1}"
-    release: ClassVar[str] = "the host boots: its boot time and its service's start-up are part of recovery"
     shade: ClassVar[str] = "#a63d2f"
-    undo_from: ClassVar[Literal["host", "controller"]] = "controller"
-    settle: ClassVar[float] = 180.0
     lasts: ClassVar[bool] = False
-
-    def reading(self) -> Reading[Power]:
-        """Ask the power controller, and the host."""
-        return Reading((PowerState(),), lambda power: power)
-
-    def objection(self, before: Power) -> str | None:
-        """Object to a host that is off, or that does not answer, already."""
-        if not before.on:
-            return "the host is off already"
-        return None if before.answers else "the host is on and does not answer; nobody could tell when it is back"
 
     def apply(self, before: Power) -> list[Action]:
         """Reset it, if it is still in the boot that was read."""
         return [Shell(_RESET.format(boot=quote(before.boot)))]
 
-    def revert(self, before: Power) -> list[Action]:
-        """See to it that it has power; it boots by itself."""
-        del before
-        return [SwitchPower(on=True)]
-
-    def typical(self) -> Power:
-        """A host that is on."""
-        return Power(on=True, answers=True, boot="0f1e")
-
     def is_applied(self, before: Power, now: Power) -> bool:
         """It does not answer, or has booted since."""
         return not now.answers or now.boot != before.boot
-
-    def is_reverted(self, before: Power, now: Power) -> bool:
-        """It is on, it answers, and it has booted since."""
-        return now.on and now.answers and now.boot != before.boot
 
     def asked(self) -> dict[str, float]:
         """One reboot."""

@@ -12,6 +12,7 @@ import struct
 import sys
 import threading
 import time
+from io import BufferedIOBase
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -92,10 +93,10 @@ def asked(message: bytes, server: str, kind: int) -> "bytes | None":
         return None
 
 
-def framed(stream: "object") -> "bytes | None":
+def framed(stream: BufferedIOBase) -> "bytes | None":
     """Return one message of a TCP stream (RFC 1035, 4.2.2), or None at its end."""
-    head = stream.read(2)  # type: ignore[attr-defined]
-    return bytes(stream.read(struct.unpack("!H", head)[0])) if len(head) == 2 else None  # type: ignore[attr-defined]
+    head = stream.read(2)
+    return bytes(stream.read(struct.unpack("!H", head)[0])) if len(head) == 2 else None
 
 
 def serve(answers: Answers, port: int, server: str, forward: str) -> None:

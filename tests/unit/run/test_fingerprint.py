@@ -200,7 +200,7 @@ def test_chains_that_a_program_keeps_in_nftables(alone: LocalTarget) -> None:
 
 
 def test_data_center_bridging(tmp_path: Path) -> None:
-    """No kernel here has a device with it: a fake `dcb` prints what dcb-app(8), dcb-pfc(8) and dcb-ets(8) show."""
+    """No kernel here has a device with it: a fake `dcb` prints lines written by hand, in the manner of dcb(8)."""
     (tmp_path / "dcb").write_text("#!/bin/sh\ncat >/dev/null; cat $SAYS\n")
     (tmp_path / "dcb").chmod(0o755)
     (tmp_path / "says").write_text("dscp-prio AF41:4 \npfc-cap 8 macsec-bypass off delay 0\nprio-pfc 0:off 3:off\n")
