@@ -30,7 +30,8 @@ _OUTSIDE = "10.79.0.2"
 def hosts() -> Iterator[SshHosts]:
     with ssh_hosts(2) as up:
         serve = f"{sys.executable} -m http.server --bind :: {HTTP} >/dev/null 2>&1 </dev/null & echo $! >/run/http.pid"
-        up.inside(FIRST, serve)
+        listens = f"tries=0; until ss -Hltn sport = :{HTTP} | grep -q .; do"
+        up.inside(FIRST, f"{serve}; {listens} [ $((tries += 1)) -lt 300 ] || exit 1; sleep 0.1; done")
         yield up
 
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,30 +119,35 @@ class _Pair:
 def measure(scenarios: Callable[[int], Mapping[str, Scenario]], folder: Path) -> dict[str, Measured]:
     """Run all of them at once, from a start (ns) by which every load is ready.
 
-    A machine that had no time for them measures itself: then all are measured again, as often as ATTEMPTS.
+    A load that the machine had no time for says so itself (`starved`): then those are measured again, as often as
+    ATTEMPTS, with no others beside them.
     """
+    measured: dict[str, Measured] = {}
+    missing = set(scenarios(0))
     for attempt in range(ATTEMPTS):
         (run := folder / str(attempt)).mkdir()
-        measured = _measure_once(scenarios, run, lead=min(4 * 2**attempt, 16))
-        if measured and not any(found.starved for found in measured.values()):
+        found = _measure_once(scenarios, missing, run, lead=min(4 * 2**attempt, 16))
+        measured |= {name: outcome for name, outcome in found.items() if not outcome.starved}
+        missing -= set(measured)
+        if not missing:
             return measured
-    raise AssertionError(f"the machine had no time for the loads, {ATTEMPTS} times: end what else runs on it")
+    raise AssertionError(f"the machine had no time for {sorted(missing)}, {ATTEMPTS} times: end what else runs on it")
 
 
 def _measure_once(
-    scenarios: Callable[[int], Mapping[str, Scenario]], folder: Path, lead: int
-) -> dict[str, Measured] | None:
-    """Return what was measured, from `lead` s on; None where a load was not ready by then."""
+    scenarios: Callable[[int], Mapping[str, Scenario]], names: Set[str], folder: Path, lead: int
+) -> dict[str, Measured]:
+    """Return what was measured of `names`, from `lead` s on; nothing where a load was not ready by then."""
     start = time.monotonic_ns() + lead * NS
     with ExitStack() as stack:
-        pairs = {name: _Pair(scenario, folder / name, stack) for name, scenario in scenarios(start).items()}
+        pairs = {name: _Pair(it, folder / name, stack) for name, it in scenarios(start).items() if name in names}
         for pair in pairs.values():
             pair.load()
         if all(pair.ready_before(start - NS // 2) for pair in pairs.values()):
             return {name: pair.finish() for name, pair in pairs.items()}
         for pair in pairs.values():
             pair.stop()
-    return None
+    return {}
 
 
 def _start(*module: str) -> subprocess.Popen[str]:
