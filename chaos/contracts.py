@@ -193,8 +193,11 @@ class Target(Protocol):
     def ask_all(self, questions: Sequence[Question]) -> tuple[Any, ...]:
         """Answer several, in their order; those that are sh are asked by one command."""
 
-    def perform(self, action: Action) -> str:
-        """Do it, and return what it said of itself (how many packets an undo dropped); mostly empty."""
+    def perform(self, action: Action, gate: str = "") -> str:
+        """Do it, and return what it said of itself (how many packets an undo dropped); mostly empty.
+
+        `gate` is sh that the host comes to first, however late that is; where it exits, nothing is done.
+        """
 
     def render(self, action: Action) -> Rendered:
         """Return the action as sh, for the fuse and for people; pure."""

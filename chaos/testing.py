@@ -114,8 +114,9 @@ class FakeTarget(HostTarget):
         """Answer one after another, each a call."""
         return tuple(self.ask(question) for question in questions)
 
-    def perform(self, action: Action) -> str:
-        """Do it in memory."""
+    def perform(self, action: Action, gate: str = "") -> str:
+        """Do it in memory, where no command is ever late."""
+        del gate
         self._called(action)
         match action:
             case _ if isinstance(action, self._ignores):
@@ -141,8 +142,9 @@ class FakeTarget(HostTarget):
         """Return the interface as it is in memory."""
         return self.links.get(interface, Link(interface, exists=False))
 
-    def make(self, action: PlantQdisc | UprootQdisc) -> str:
+    def make(self, action: PlantQdisc | UprootQdisc, gate: str = "") -> str:
         """Change an interface as the kernel would."""
+        del gate
         link = self.link(action.interface)
         if isinstance(action, PlantQdisc):
             self.links[link.name] = _planted(link, action)

@@ -132,6 +132,16 @@ class Fuse:
         """What the fuse says of itself, or what its undo at boot says; empty where both are gone."""
         return Output(f"{{ cat {quote(self.folder)}/state || cat {self._persistent}/state || true; }} 2>/dev/null")
 
+    @property
+    def gate(self) -> str:
+        """Sh that exits unless the fuse is armed, to stand before what it is to undo.
+
+        A command that was on its way when the network went may come to a host minutes later (TCP sends it again and
+        again): by then the fuse has undone the fault and is gone, and nobody would take it away a second time.
+        """
+        armed = f'cd {quote(self.folder)} && read -r state <state && [ "$state" = armed ]'
+        return f"({armed}) 2>/dev/null || {{ echo 'its fuse is not armed' >&2; exit 97; }}\n"
+
     def state(self) -> str:
         """Return what the fuse says; see `says`."""
         return self.target.run(self.says.script, timeout=10).stdout.strip()

@@ -4,13 +4,16 @@
 # that somebody else made, or could have put things into, is refused and left as it is.
 
 own_home() { # fails, and says why, where $home is there and not ours alone
-    [ -e "$home" ] || [ -L "$home" ] || return 0
-    # shellcheck disable=SC2012  # stat(1) is not everywhere
-    ls -ldn "$home" | {
+    for _ in 1 2 3 4 5; do # another run may take it away, or make it, between two looks
+        [ -e "$home" ] || [ -L "$home" ] || return 0
+        # shellcheck disable=SC2012  # stat(1) is not everywhere
+        found=$(ls -ldn "$home" 2>/dev/null) && break
+    done
+    echo "$found" | {
         read -r mode _ owner _
         case $mode:$owner in d????-??-*:"$(id -u)") return 0 ;; esac
         echo "$home is refused: a folder of user $(id -u) that nobody else can write to was expected, no link;" \
-            "found $mode of user $owner; look who made it and what is in it, then move it away or chmod go-w it" >&2
+            "found ${mode:-nothing that ls can read} of user $owner; look who made it and what is in it, then move it away or chmod go-w it" >&2
         return 1
     }
 }

@@ -109,8 +109,9 @@ class Injection:
             acted = stage(self.site.host, actions, self.fuse, moment, self.clock)
             self._staged = False
             return acted
+        gate = self.fuse.gate if self.fuse is not None and self.site.fuse_on is self.site.host else ""
         for action in actions:
-            self.site.host.perform(action)
+            self.site.host.perform(action, gate)
         return self.clock.now()
 
     def call_off(self) -> None:

@@ -94,16 +94,16 @@ class HostTarget(ABC):
             case _:
                 return None
 
-    def perform(self, action: Action) -> str:
-        """Do it, and return what it said of itself."""
+    def perform(self, action: Action, gate: str = "") -> str:
+        """Do it, and return what it said of itself; see `contracts.Target.perform`."""
         match action:
             case SwitchPower(on):
                 self._need_power().switch(on)
                 return ""
             case Shell(script):
-                return self.run(script).stdout
+                return self.run(gate + script).stdout
             case PlantQdisc() | UprootQdisc():
-                return self.make(action)
+                return self.make(action, gate)
 
     def render(self, action: Action) -> Rendered:
         """Return the action as sh."""
@@ -121,9 +121,9 @@ class HostTarget(ABC):
         """Read an interface through tc(8)."""
         return self._link(interface, self.run(_tc.link_script(interface, self._has_ifb)).stdout)
 
-    def make(self, action: PlantQdisc | UprootQdisc) -> str:
+    def make(self, action: PlantQdisc | UprootQdisc, gate: str = "") -> str:
         """Make a kernel object through tc(8) and ip(8)."""
-        return self.run(self.render(action).do).stdout
+        return self.run(gate + self.render(action).do).stdout
 
     def _link(self, interface: str, printed: str) -> Link:
         link = _tc.parse_link(interface, printed)

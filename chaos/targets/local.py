@@ -58,17 +58,16 @@ class LocalTarget(HostTarget):
         made = seen.root is not None and seen.root.handle not in (NO_HANDLE, *OURS)
         return super().link(interface) if made else seen
 
-    def make(self, action: PlantQdisc | UprootQdisc) -> str:
+    def make(self, action: PlantQdisc | UprootQdisc, gate: str = "") -> str:
         """Make a kernel object by netlink; what waits for packets to leave, or puts a former root back, is sh."""
         match action:
             case PlantQdisc(place=place):
-                if isinstance(place, Beside):
-                    self.run(LOAD_IFB)
+                self.run(gate + (LOAD_IFB if isinstance(place, Beside) else "true"))
                 self._netlink.plant(action)
             case UprootQdisc(interface, AtRoot(None)):
                 self._netlink.uproot(interface)
             case _:
-                return super().make(action)
+                return super().make(action, gate)
         return ""
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ load:
   arrivals: {process: constant, rate: 60/s}
   slo: {latency: 1500ms}
   timeout: 3s
-timeline: {warmup: 1s, baseline: 16s, observe: 22s}
+timeline: {warmup: 1s, baseline: 16s, observe: 30s}
 faults:
   - {kind: process_pause, on: worker-2, for: 5s, match: '^\\S+ -S -m chaos.lab.appliance worker'}
 budgets: {mttr: 20s, availability: 80%}
