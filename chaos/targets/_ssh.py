@@ -28,6 +28,12 @@ from chaos.errors import Unreachable
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 FAILURES = (paramiko.SSHException, EOFError, OSError)
 """What a connection may raise."""
+
+
+class NotSent(paramiko.SSHException):
+    """A command was not sent, nor any part of it: the connection was gone before."""
+
+
 _KEEPALIVE = 5  # s: a dead peer is noticed while nothing is asked of it
 # At once on one connection. sshd refuses more than MaxSessions, by default 10, and a closed session counts until its
 # loop comes round, by when the next may have been asked for: twice as many at worst.
@@ -95,19 +101,25 @@ class Connection:
         transport = self._clients[-1].get_transport()
         return transport is not None and transport.is_active()
 
-    def execute(self, command: str, timeout: float, stdin: bytes = b"") -> Completed:
-        """Run a command; `timeout` (s) is over all of it. Raises TimeoutError and the rest of FAILURES."""
-        deadline = Deadline(timeout)
-        if not self._sessions.acquire(timeout=timeout):
+    def execute(self, command: str, deadline: Deadline, stdin: bytes = b"") -> Completed:
+        """Run a command. Raises TimeoutError, NotSent and the rest of FAILURES."""
+        if not self._sessions.acquire(timeout=deadline.left()):
             raise TimeoutError("the time is over")
         try:
-            transport = self._clients[-1].get_transport()
-            if transport is None:
-                raise EOFError("the connection is closed")
-            with transport.open_session(timeout=deadline.left()) as channel:
+            with self._channel(deadline) as channel:
                 return _execute(channel, command, deadline, stdin)
         finally:
             self._sessions.release()
+
+    def _channel(self, deadline: Deadline) -> paramiko.Channel:
+        transport = self._clients[-1].get_transport()
+        if transport is None:
+            raise NotSent("the connection is closed")
+        try:
+            return transport.open_session(timeout=deadline.left())
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            deadline.left()
+            raise NotSent(str(error) or type(error).__name__) from error
 
     def close(self) -> None:
         """Close the connection, then those to its jump hosts."""

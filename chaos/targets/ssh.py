@@ -1,7 +1,8 @@
 """Hosts over SSH, through paramiko. One kept connection a host: a key exchange is dear, a channel is cheap.
 
-A lost connection is opened again by the next command; no command is ever sent twice. A command's timeout is over all of
-it. Since a timeout may mean that the path is gone, no later command uses that connection; those that run on it go on.
+A lost connection is opened again by the next command, also where that is what finds it lost; no command is ever sent
+twice. A command's timeout is over all of it but connecting. Since a timeout may mean that the path is gone, no later
+command uses that connection; those that run on it go on.
 
 `become: sudo` hands the password in by standard input, where no `ps` shows it, and takes standard input away from the
 script, which a password that sudo did not ask for would otherwise reach.
@@ -17,7 +18,16 @@ from chaos.contracts import Completed
 from chaos.errors import Unreachable
 from chaos.kernel import Flow
 from chaos.targets._base import HostTarget
-from chaos.targets._ssh import FAILURES, Connection, Deadline, SocketAddress, SshAddress, connect, socket_addresses
+from chaos.targets._ssh import (
+    FAILURES,
+    Connection,
+    Deadline,
+    NotSent,
+    SocketAddress,
+    SshAddress,
+    connect,
+    socket_addresses,
+)
 from chaos.targets.power import PowerController
 
 __all__ = ["SshAddress", "SshTarget"]
@@ -66,7 +76,7 @@ class SshTarget(HostTarget):
             except Unreachable:
                 continue  # nor can a later connection come this way
             try:
-                flows.append(self._flow(other.execute(_ASK_PEER, 10).stdout))
+                flows.append(self._flow(other.execute(_ASK_PEER, Deadline(10)).stdout))
             except FAILURES as error:
                 raise Unreachable(f"{self.name}: connected by {by[0]}, and then: {_said(error)}") from error
             finally:
@@ -81,7 +91,7 @@ class SshTarget(HostTarget):
         deadline = Deadline(self._address.connect_timeout)
         second = connect(self.name, self._address)
         try:
-            done = second.execute(self._command("true"), deadline.left(), self._password_line())
+            done = second.execute(self._command("true"), deadline, self._password_line())
         except FAILURES as error:
             raise Unreachable(f"{self.name}: a second connection opened and then failed: {_said(error)}") from error
         finally:
@@ -99,13 +109,23 @@ class SshTarget(HostTarget):
                 self._connection = None
 
     def _execute(self, command: str, timeout: float, said: str, stdin: bytes = b"") -> Completed:
-        connection = self._taken()
         try:
-            return connection.execute(command, timeout, stdin)
+            try:
+                return self._over_one(command, timeout, stdin)
+            except NotSent:
+                return self._over_one(command, timeout, stdin)
         except FAILURES as error:
-            self._retire(connection)
             why = f"no answer within {timeout:.0f} s" if isinstance(error, TimeoutError) else _said(error)
             raise Unreachable(f"{self.name}: lost while running `{said.strip()[:200]}`: {why}") from error
+
+    def _over_one(self, command: str, timeout: float, stdin: bytes) -> Completed:
+        """Run it over the connection there is, or a new one; no later command uses one that fails."""
+        connection = self._taken()
+        try:
+            return connection.execute(command, Deadline(timeout), stdin)
+        except FAILURES:
+            self._retire(connection)
+            raise
         finally:
             self._let_go(connection)
 
