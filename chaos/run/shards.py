@@ -26,11 +26,11 @@ from chaos.record.events import EventLog
 from chaos.record.samples import read_samples
 from chaos.run.load import CHUNKS, LIVE, SAMPLES, STATISTICS
 from probes.live import Live, total
-from probes.load import schedule_of
 from probes.lost import lost
 from probes.merge import Part, merge, merge_chunks
 from probes.plan import LoadPlan
 from probes.samples import HEADER, SampleFile
+from probes.superposition import schedule_of
 
 
 class Shard(Protocol):
