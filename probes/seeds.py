@@ -17,5 +17,5 @@ class Stream(IntEnum):
 
 
 def stream(seed: int, which: Stream, *of: int) -> np.random.Generator:
-    """Return a stream at its beginning: the child that `SeedSequence(seed).spawn` gives that number, or a child of it."""
+    """Return a stream at its beginning: the child that `SeedSequence(seed).spawn` gives that number, or its own."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(which, *of)))

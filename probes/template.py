@@ -48,6 +48,11 @@ def parts_of(body: str, *, is_json: bool) -> list[str]:
     return _PLACEHOLDER.split(_BARE_NUMBER.sub(r"\1", body) if is_json else body)
 
 
+def names_in(body: str) -> set[str]:
+    """Return the names of the placeholders in a body."""
+    return set(_PLACEHOLDER.findall(body))
+
+
 def unfilled(body: str, *, prompts: bool, trace: bool, keys: bool = False) -> str:
     """Return why a placeholder of a body can't be filled, or ""."""
     for name in _PLACEHOLDER.findall(body):
