@@ -89,7 +89,7 @@ class Renewals:
     def _points(self) -> Iterator[Floats]:
         """Yield the points of the process at rate 1. Residual life of a gamma gap: U x gamma(shape + 1)."""
         if self.shape is None:
-            yield from (np.arange(first, first + _BLOCK) + self.phase for first in count(0, _BLOCK))
+            yield from (np.arange(first, first + _BLOCK, dtype=np.float64) + self.phase for first in count(0, _BLOCK))
             return
         random, scale = stream(self.seed, Stream.TIMES, *self.which), 1 / self.shape
         points = np.array([random.random() * random.gamma(self.shape + 1, scale)])

@@ -35,7 +35,7 @@ class Superposition:
 
     def per_window(self, window: int, windows: int) -> Ints:
         """Return the number of arrivals in each of `windows` windows of `window` ns from the start of the load."""
-        return np.sum([part.per_window(window, windows) for part in self.parts], axis=0)
+        return np.asarray(np.sum([part.per_window(window, windows) for part in self.parts], axis=0), np.int64)
 
 
 class AllDue:

@@ -52,7 +52,7 @@ class Burst(LoadChange):
         if self.requests is not None:
             return Overlay(begin=load.begin, end=load.end, requests=self.requests)
         if load.end <= load.begin:
-            raise Misfit((), "is missing `for`: a rate needs some time")
+            raise Misfit(("for",), "is missing; a rate needs some time")
         extra = tuple(self._on_top(piece) for piece in load.rates)
         if not any(piece.first + piece.last for piece in extra):
             raise Misfit((), f"adds nothing: the load is at {load.mean_rate:g}/s then")

@@ -121,7 +121,10 @@ class Plan(Frozen):
     def faulty_until_s(self) -> float:
         """When the last fault is to be undone, in s from the start; 0 where there is none."""
         lead = self.terms.warmup + self.terms.baseline
-        return max((lead + step.until_s for step in (*self.steps, *self.changes)), default=0.0)
+        return max(
+            (lead + until for until in (*(s.until_s for s in self.steps), *(c.until_s for c in self.changes))),
+            default=0.0,
+        )
 
     def rehearsed(self) -> Plan:
         """Return the plan of a rehearsal: everything as it is, but no fault is applied and no change made."""

@@ -10,7 +10,8 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import Field, field_validator, model_validator
 
 from chaos.overlays import Frozen as Frozen
-from chaos.overlays import Least0, RatePiece
+from chaos.overlays import Least0 as Least0
+from chaos.overlays import RatePiece
 
 
 class BudgetKind(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -43,11 +43,11 @@ def load_plan(folder: Path, load: PlannedLoad, start: int) -> LoadPlan:
 
 def _laid(overlay: Overlay) -> Laid:
     """Return an overlay as the load's process takes it; the last piece of a rate goes on to the end."""
-    *pieces, last = [Step(p.end - p.begin, p.first, p.last) for p in overlay.extra] or [None]
+    steps = tuple(Step(p.end - p.begin, p.first, p.last) for p in overlay.extra)
     return Laid(
         begin=overlay.begin,
         end=overlay.end,
-        extra=(*pieces, Step(None, last.first, last.last)) if last else (),
+        extra=(*steps[:-1], *(replace(last, seconds=None) for last in steps[-1:])),
         requests=overlay.requests,
         weights=overlay.weights,
         keys=KeyLaw(**overlay.keys.model_dump()) if overlay.keys else None,

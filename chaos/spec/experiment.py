@@ -19,6 +19,7 @@ from pydantic import Field, PrivateAttr, SkipValidation, ValidationError, Valida
 from chaos.catalog import FaultRegistry, LoadChangeRegistry, ProbeRegistry, Registry, load_changes
 from chaos.contracts import Cause, Fault, LoadChange
 from chaos.errors import InputError, Place, SpecError, UnknownKind
+from chaos.overlays import RatePiece
 from chaos.record.terms import STREAMED, Budget
 from chaos.spec.abort import Abort, AbortCondition, ProbeCondition
 from chaos.spec.budgets import Budgets, given
@@ -30,7 +31,7 @@ from chaos.spec.load_prometheus import Traffic
 from chaos.spec.loads import AnyLoad
 from chaos.spec.places import Document, Path
 from chaos.spec.probes import GivenProbe, read_probes
-from chaos.spec.rates import RatePiece, intended_rates
+from chaos.spec.rates import intended_rates
 from chaos.spec.selection import Selection
 from chaos.spec.sheet import Sheet, found, nearest
 from chaos.spec.yaml import read_yaml
