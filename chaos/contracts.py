@@ -1,4 +1,4 @@
-"""Fault, Reading, Action, Target: the page to read first.
+"""Fault, LoadChange, Reading, Action, Target: the page to read first.
 
 A *fault* is its parameters. The frozen model that validates the YAML is the object that acts, by six pure methods:
 it says what to ask the host, whether it objects to what it sees, what to do, how to undo it, and how to tell from a
@@ -7,6 +7,8 @@ later reading that each took effect. It never does anything itself.
 A *target* is a host within reach. It answers questions and performs actions; nothing else in this package touches a
 host. Questions and actions are data. Most are a line of POSIX sh; the others name an object of the kernel, which one
 target renders as `tc` and another as netlink messages.
+
+A *change of the load* is a fault of no host: more requests, or others, laid over the load's schedule for a while.
 
 The *injector* (`chaos.run.injector`) owns the order: lock, read, objection, ledger, fuse, apply, read, hold, revert,
 read, disarm. So no author of a fault can get it wrong.
@@ -22,6 +24,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from chaos.kernel import Beside, Flow, Place, Qdisc
+from chaos.overlays import LoadView, Overlay, Sent
 from chaos.selection import EVERYTHING, FAMILIES, Selection, Steer
 
 S = TypeVar("S")
@@ -238,8 +241,8 @@ class Dose:
     why_not: str = ""
 
 
-class Fault(BaseModel, ABC, Generic[S]):
-    """One kind of fault. Subclass it in a file of its own, set `kind`, and write the six methods: no I/O in any."""
+class Cause(BaseModel, ABC):
+    """One kind of cause that a step of an experiment names: a `Fault` of hosts, or a `LoadChange`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -250,13 +253,34 @@ class Fault(BaseModel, ABC, Generic[S]):
     """What letting go itself does to the traffic; it is kept apart from recovery."""
     shade: ClassVar[str] = "#d9822b"
     """The colour of its band in a chart."""
+    lasts: ClassVar[bool] = True
+    """False for one that is over once applied (a kill): it needs no `for`."""
+
+
+class LoadChange(Cause):
+    """One kind of change of the load. Subclass it in a file of its own, set `kind`, and write the methods: no I/O."""
+
+    @abstractmethod
+    def overlay(self, load: LoadView) -> Overlay:
+        """What it lays over the load, which is meant to be like this meanwhile. Raises `errors.Misfit`."""
+
+    @abstractmethod
+    def asked(self, load: LoadView) -> dict[str, float]:
+        """The dose that is asked for, by name in SI units."""
+
+    @abstractmethod
+    def achieved(self, sent: Sent) -> dict[str, float]:
+        """The dose that arrived, by the same names."""
+
+
+class Fault(Cause, Generic[S]):
+    """One kind of fault. Subclass it in a file of its own, set `kind`, and write the six methods: no I/O in any."""
+
     needs: ClassVar[tuple[Need, ...]] = ()
     undo_from: ClassVar[Literal["host", "controller"]] = "host"
     """Where the fuse stands: on the host, or on the controller's machine when the host itself goes down."""
     settle: ClassVar[float] = 5.0
     """How long after `revert` the host may take to read as it was, in s (a host that boots takes longer)."""
-    lasts: ClassVar[bool] = True
-    """False for a fault that is over once applied (a kill): it needs no `for`."""
     persists: ClassVar[bool] = False
     """True where what `apply` changes is still there after a reboot: its undo then runs at boot too."""
 

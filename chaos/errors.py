@@ -5,7 +5,7 @@
     │   ├── SpecError           an experiment, at file:line:column
     │   ├── InventoryError      an inventory, at file:line:column
     │   ├── UnitError           a quantity that can't be read
-    │   ├── Misfit              a fault's parameter that does not fit the inventory
+    │   ├── Misfit              a fault's parameter that does not fit the inventory or the load
     │   └── CatalogError        UnknownKind · DuplicateKind
     ├── Refusal                 a guard said no: nothing was touched              (exit 3)
     │   ├── PlanRefused         the blast radius is larger than the inventory allows
@@ -87,7 +87,7 @@ class UnitError(InputError, ValueError):
 
 
 class Misfit(InputError):
-    """A parameter of a fault does not fit the inventory; `path` leads to it from the fault, as in ("peers", 0)."""
+    """A parameter does not fit the inventory, or the load; `path` leads to it from the fault, as in ("peers", 0)."""
 
     def __init__(self, path: tuple[str | int, ...], text: str) -> None:
         super().__init__(text)

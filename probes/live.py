@@ -5,7 +5,7 @@ sees half a number, but two cells may be one request apart.
 
 Layout, in signed 64-bit cells of the machine's byte order:
 
-    0 magic   1 start (ns)   2 window (ns)   3 windows   4 in flight   5 waiting (due, not sent)   6 state   7 unused
+    0 magic   1 start (ns)   2 window (ns)   3 windows   4 in flight   5 waiting (due, unsent)   6 state   7 called off
     8 + (5 + BUCKETS) i   for window i:  scheduled  ok  good  failed  completed, and BUCKETS latencies
 
 `scheduled ok good failed` belong to the window of the *scheduled* time, so ok / scheduled is a ratio without arrival
@@ -13,6 +13,9 @@ noise; `scheduled` is the plan's and stands from the start, ahead of time. `comp
 in which they *ended*: the rate of requests an operator sees. ok: a complete answer with status 200 to 399. good: ok,
 and within the SLO (`slo`). failed: everything else that has an outcome. The latencies are of the completed ones, from
 the scheduled instant, counted by `histogram`.
+
+`called off` has a bit for each overlay of the plan that was called off; what it still had to come is then no longer in
+`scheduled`.
 
 Several processes that share one load have a file each; `total` adds what they say.
 """
@@ -22,6 +25,8 @@ from __future__ import annotations
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +39,7 @@ MAGIC = int.from_bytes(b"gdlive1\0", "little")
 WINDOW = 1_000_000_000
 _HEADER, _COUNTS, _CELL = 8, 5, 8
 _FIELDS = _COUNTS + BUCKETS
-_IN_FLIGHT, _WAITING, _STATE = 4, 5, 6
+_IN_FLIGHT, _WAITING, _STATE, _CALLED_OFF = 4, 5, 6, 7
 _SCHEDULED, _OK, _GOOD, _FAILED, _COMPLETED = range(_COUNTS)
 Counts = NDArray[np.int64] | NDArray[np.float64]
 State = Literal["ready", "running", "ended"]
@@ -47,22 +52,28 @@ def bytes_of(first: int, last: int) -> tuple[int, int]:
 
 
 class LiveWriter:
-    """The load's side. `scheduled` counts the arrivals of each window; ends behind the last window count in it."""
+    """The load's side. `scheduled` counts the arrivals of each window; ends behind the last of them count in it."""
 
     def __init__(self, path: Path, start: int, scheduled: NDArray[np.int64]) -> None:
-        self._start, self._windows = start, len(scheduled)
+        self._start, self.windows = start, len(scheduled)
         with path.open("xb+") as file:
-            file.truncate((_HEADER + _FIELDS * self._windows) * _CELL)
+            file.truncate((_HEADER + _FIELDS * self.windows) * _CELL)
             self._map = mmap.mmap(file.fileno(), 0)
         self._cells = memoryview(self._map).cast("q")
         table = np.frombuffer(self._map, np.int64, offset=_HEADER * _CELL).reshape(-1, _FIELDS)
-        table[:, _SCHEDULED] = scheduled
-        self._cells[1], self._cells[2], self._cells[3] = start, WINDOW, self._windows
+        self._scheduled = table[:, _SCHEDULED]
+        self._scheduled[:] = scheduled
+        self._cells[1], self._cells[2], self._cells[3] = start, WINDOW, self.windows
         self._cells[0] = MAGIC  # last: a reader that sees it sees the rest
 
     def sent(self, at: int) -> None:
         """Count one more request as scheduled at `at`: for a closed loop, whose plan does not know them beforehand."""
         self._cells[_HEADER + (at - self._start) // WINDOW * _FIELDS + _SCHEDULED] += 1
+
+    def call_off(self, overlay: int, scheduled: NDArray[np.int64]) -> None:
+        """Show that an overlay was called off, and what is scheduled now."""
+        self._scheduled[:] = scheduled
+        self._cells[_CALLED_OFF] |= 1 << overlay
 
     def ended(self, scheduled: int, end: int, ok: bool, good: bool) -> None:
         """Count one request that has its outcome; `good` says nothing where it is not ok."""
@@ -74,7 +85,7 @@ class LiveWriter:
         cells[row + _OK] += 1
         if good:
             cells[row + _GOOD] += 1
-        window = min((end - self._start) // WINDOW, self._windows - 1)
+        window = min((end - self._start) // WINDOW, self.windows - 1)
         row = _HEADER + window * _FIELDS
         cells[row + _COMPLETED] += 1
         cells[row + _COUNTS + bucket_of((end - scheduled) // 1000)] += 1
@@ -104,6 +115,7 @@ class Live:
     failed: Counts
     completed: Counts
     latencies: NDArray[np.int64]
+    called_off: int = 0
 
     def latency(self, share: float, first: int, last: int) -> NDArray[np.float64]:
         """Return a quantile of the latencies (s) that ended in each window of [first, last); nan where none did."""
@@ -128,6 +140,7 @@ def total(parts: Sequence[Live]) -> Live:
         failed=np.sum([part.failed for part in parts], axis=0),
         completed=np.sum([part.completed for part in parts], axis=0),
         latencies=np.sum([part.latencies for part in parts], axis=0),
+        called_off=reduce(and_, (part.called_off for part in parts)),
     )
 
 
@@ -145,9 +158,9 @@ class LiveReader:
         """Return the counters as they are now."""
         now = self._cells.copy()
         table = now[_HEADER:].reshape(-1, _FIELDS)
-        _, start, window, _, in_flight, waiting, state, _ = (int(cell) for cell in now[:_HEADER])
+        _, start, window, _, in_flight, waiting, state, called_off = (int(cell) for cell in now[:_HEADER])
         scheduled, ok, good, failed, completed = table[:, :_COUNTS].T
         return Live(
             start, window, in_flight, waiting, _STATES[state], scheduled, ok, good, failed, completed,
-            latencies=table[:, _COUNTS:],
+            latencies=table[:, _COUNTS:], called_off=called_off,
         )  # fmt: skip

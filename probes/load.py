@@ -4,7 +4,8 @@ Exit status: 0 when every arrival that fell due has its row in the samples; 1 wh
 written, or something broke); 2 when the plan is wrong, with nothing sent.
 
 SIGTERM and SIGINT stop the load: what is out is recorded as `cancelled`, what was due and not sent as `unsent`, and
-the exit status is 0. So does the death of its owner (`probes.owner`).
+the exit status is 0. So does the death of its owner (`probes.owner`). The owner may call off an overlay of the plan by
+the line `call off INDEX`; the live counters show that it was heard.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 
@@ -31,12 +33,12 @@ from probes.live import WINDOW, LiveWriter
 from probes.open_loop import OpenLoop
 from probes.owner import stopping_when_told
 from probes.plan import LoadPlan
-from probes.request import Encoder, encoder
+from probes.request import Encoder, forms
 from probes.samples import ChunkFile, SampleFile
-from probes.schedule import Arrivals, Renewals, Schedule
-from probes.trace import Replay
+from probes.superposition import Superposition, schedule_of
 from probes.url import Url
 
+CALL_OFF = "call off"
 _OTHER_FILES = 64  # descriptors this process needs beside its connections
 
 
@@ -60,7 +62,7 @@ class _Load:
     """All that one load needs, with its files open."""
 
     plan: LoadPlan
-    schedule: Schedule
+    schedule: Superposition
     encoders: Sequence[Encoder]
     tls: ssl.SSLContext | None
     samples: SampleFile
@@ -72,7 +74,7 @@ class _Load:
         """Read the plan and open the files. Raises PlanError, and OSError for a file that can't be had."""
         plan = LoadPlan.read(path)
         _allow_files(plan.connections + _OTHER_FILES)
-        schedule, encoders = schedule_of(plan), [encoder(plan, kind) for kind in plan.classes]
+        schedule, encoders = schedule_of(plan), forms(plan)
         tls = tls_context(plan.ca, plan.certificate, plan.key) if Url.parse(plan.url).tls else None
         with ExitStack() as opened:
             samples = SampleFile(Path(plan.samples), [kind.name for kind in plan.classes], plan.worker)
@@ -99,9 +101,17 @@ class _Load:
         plan = self.plan
         async with channel_maker(plan, self.tls) as make_channel:
             load = OpenLoop(plan, self.schedule, make_channel, self.encoders, self.samples, self.chunks, self.live)
-            with stopping_when_told(load.stop), _no_collections(), _watched(plan, load):
+            with stopping_when_told(load.stop, partial(_obey, load)), _no_collections(), _watched(plan, load):
                 await load.run()
         return load.taken
+
+
+def _obey(load: OpenLoop, line: str) -> None:
+    """Do what the owner says. A line that it never says is an error, and ends the load."""
+    words = line.rpartition(" ")
+    if words[0] != CALL_OFF:
+        raise ValueError(f"the owner of the load says {line!r}")
+    load.call_off(int(words[2]))
 
 
 @contextmanager
@@ -116,17 +126,7 @@ def _watched(plan: LoadPlan, load: OpenLoop) -> Iterator[None]:
             monitor.write(Path(plan.statistics), "httpx" if plan.http2 else "wire", load.opened)
 
 
-def schedule_of(plan: LoadPlan) -> Schedule:
-    """Return what this process is to send. Raises PlanError for a trace that is wrong."""
-    if plan.trace is not None:
-        source: Arrivals = Replay.of(plan.trace, plan.fit, plan.rate, plan.duration, plan.seed)
-    else:
-        source = Renewals.of(plan.process, plan.burstiness, plan.profile, plan.duration, plan.seed)
-    weights = [kind.weight for kind in plan.classes]
-    return Schedule(source, plan.start, weights, plan.seed, plan.worker, plan.workers)
-
-
-def _live(plan: LoadPlan, schedule: Schedule) -> LiveWriter:
+def _live(plan: LoadPlan, schedule: Superposition) -> LiveWriter:
     """Make the counters, with a window for every second in which an answer may come."""
     windows = ceil(plan.duration + 2 * plan.drain_or_timeout) + 1
     return LiveWriter(Path(plan.live), plan.start, schedule.per_window(WINDOW, windows))

@@ -15,15 +15,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import islice
 from time import monotonic_ns
 from typing import Any, Protocol
 
 from probes.errors import ErrorKind
-from probes.live import LiveWriter, State
+from probes.live import WINDOW, LiveWriter, State
 from probes.plan import LoadPlan
 from probes.request import Encoder
 from probes.samples import ChunkFile, SampleFile
-from probes.schedule import Arrival, Schedule
+from probes.schedule import Arrival
+from probes.superposition import Superposition, schedule_of
 from probes.timer import NS, AbsoluteTimer, Deadlines
 
 _BATCH = 16  # sends in a row before the loop reads answers again
@@ -75,13 +77,14 @@ class ChannelOwner(Protocol):
 class OpenLoop:
     """One load, once: make it inside a running event loop, then `await run()`.
 
-    `opened` counts the channels. `chunks` may be None where nothing is streamed.
+    `opened` counts the channels, `taken` the arrivals that were taken from the schedule: sent, or recorded as unsent.
+    `chunks` may be None where nothing is streamed. `live` is told of as many windows as it has.
     """
 
     def __init__(
         self,
         plan: LoadPlan,
-        schedule: Schedule,
+        schedule: Superposition,
         make_channel: Callable[[ChannelOwner], Channel],
         encoders: Sequence[Encoder],
         samples: SampleFile,
@@ -91,7 +94,9 @@ class OpenLoop:
         self._plan, self._schedule, self._make_channel, self._encoders = plan, schedule, make_channel, encoders
         self._samples, self._chunks, self._live = samples, chunks, live
         self._slo = plan.slo
-        self.opened = 0
+        self.opened = self.taken = 0
+        self._last_due = plan.start
+        self._classes = len(plan.classes)
         self._arrivals = iter(schedule)
         self._next: Arrival | None = next(self._arrivals, None)
         self._due = schedule.due()
@@ -123,10 +128,18 @@ class OpenLoop:
         finally:
             self._finish()
 
-    @property
-    def taken(self) -> int:
-        """How many arrivals were taken from the schedule: sent, or recorded as unsent."""
-        return self._schedule.place(self._next[0]) if self._next else self._due.in_all()
+    def call_off(self, overlay: int) -> None:
+        """Leave out what an overlay still had to come, from the first arrival on that was not taken yet.
+
+        The schedule without it begins with the very arrivals that were taken, and goes on behind them.
+        """
+        self._plan = self._plan.called_off(overlay, self._last_due + 1 - self._plan.start if self.taken else 0)
+        self._schedule = schedule_of(self._plan)
+        self._arrivals = islice(self._schedule, self.taken, None)
+        self._next = next(self._arrivals, None)
+        self._due = self._schedule.due()
+        self._live.call_off(overlay, self._schedule.per_window(WINDOW, self._live.windows))
+        self._send_due()
 
     def stop(self) -> None:
         """Send nothing more and wait for nothing: `run` returns at once."""
@@ -149,9 +162,16 @@ class OpenLoop:
                 self._saturated = True
                 return
             self._send(connection, self._next)
-            self._next = next(self._arrivals, None)
+            self._take()
         if self._next is not None:
             self._timer.arm(self._next[1])
+
+    def _take(self) -> None:
+        """Go on to the next arrival."""
+        assert self._next is not None, "there is one to be taken"
+        self.taken += 1
+        self._last_due = self._next[1]
+        self._next = next(self._arrivals, None)
 
     def _connection(self) -> Channel | None:
         """Return the idle connection used last, or a new one; None when all that may be open are busy."""
@@ -188,12 +208,12 @@ class OpenLoop:
         self._in_flight.discard(connection)
         self._unanswered.discard(connection)
         status, end, first_token, tokens = connection.status, connection.end, connection.first_token, connection.tokens
-        _, scheduled, klass = connection.token
+        _, scheduled, form = connection.token
         if self._chunks is not None:
             self._chunks.append(connection.chunks)
         self._samples.append(
-            scheduled, connection.sent, connection.first, end, connection.received, status, klass, error, first_token,
-            tokens, len(connection.chunks),
+            scheduled, connection.sent, connection.first, end, connection.received, status, form % self._classes, error,
+            first_token, tokens, len(connection.chunks),
         )  # fmt: skip
         ok = error == 0 and 200 <= status < 400
         self._live.ended(scheduled, end, ok, ok and self._slo.met(scheduled, end, first_token, tokens))
@@ -271,10 +291,10 @@ class OpenLoop:
     def _record_unsent(self, now: int) -> None:
         """Record the arrivals that fell due and were never sent; with every connection busy there may be many."""
         while self._next is not None and self._next[1] <= now:
-            _, scheduled, klass = self._next
-            self._samples.append(scheduled, 0, 0, now, 0, 0, klass, ErrorKind.UNSENT)
+            _, scheduled, form = self._next
+            self._samples.append(scheduled, 0, 0, now, 0, 0, form % self._classes, ErrorKind.UNSENT)
             self._live.ended(scheduled, now, ok=False, good=False)
-            self._next = next(self._arrivals, None)
+            self._take()
 
 
 def _time_out(connection: Channel) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -22,6 +22,9 @@ from probes.checks import (
     check_whole,
 )
 from probes.errors import PlanError
+from probes.keys import MOST as MOST_KEYS
+from probes.overlay import MOST as MOST_OVERLAYS
+from probes.overlay import Overlay
 from probes.profile import Profile, Step
 from probes.schedule import Process
 from probes.slo import Slo
@@ -86,6 +89,8 @@ class LoadPlan:
     samples, live       paths of the files to write; neither may exist
     chunks              the like for the times of streamed chunks; required by `stream`
     statistics          the like for what this process itself used (JSON): CPU, lag of the event loop
+    keys                how many keys {key} in a body is drawn from
+    overlays            what is laid over the schedule for a while
     worker, workers     index of this process among `workers` that share a load: it takes arrivals worker, + workers ...
     """
 
@@ -119,6 +124,8 @@ class LoadPlan:
     key: str | None = None
     chunks: str | None = None
     statistics: str | None = None
+    keys: int | None = None
+    overlays: tuple[Overlay, ...] = ()
     worker: int = 0
     workers: int = 1
 
@@ -142,7 +149,8 @@ class LoadPlan:
         check_one_of("process", self.process, _PROCESSES)
         _check_arrivals(self)
         _check_request(self.method, self.headers)
-        _check_classes(self.classes, self.process == "trace")
+        _check_classes(self.classes, self.process == "trace", self.keys is not None)
+        _check_overlays(self)
 
     @property
     def profile(self) -> Profile:
@@ -154,6 +162,13 @@ class LoadPlan:
     def drain_or_timeout(self) -> float:
         """How long answers are waited for after the last send, in s."""
         return self.timeout if self.drain is None else self.drain
+
+    def called_off(self, overlay: int, when: int) -> LoadPlan:
+        """Return the plan with an overlay called off, at `when` (ns from the start) or when it was before."""
+        found = self.overlays[overlay]
+        cut = when if found.called_off is None else min(when, found.called_off)
+        changed = replace(found, called_off=cut)
+        return replace(self, overlays=(*self.overlays[:overlay], changed, *self.overlays[overlay + 1 :]))
 
     def write(self, path: Path | str) -> None:
         """Write the plan as JSON."""
@@ -173,6 +188,8 @@ class LoadPlan:
             loaded["classes"] = tuple(build(RequestClass, "classes.", entry) for entry in listed)
         if "steps" in loaded:
             loaded["steps"] = tuple(build(Step, "steps.", entry) for entry in check_list("steps", loaded["steps"]))
+        if "overlays" in loaded:
+            loaded["overlays"] = tuple(map(Overlay.of, check_list("overlays", loaded["overlays"])))
         if "slo" in loaded:
             loaded["slo"] = build(Slo, "slo.", loaded["slo"])
         return build(cls, "", loaded)
@@ -226,10 +243,26 @@ def _check_request(method: str, headers: Mapping[str, str]) -> None:
             raise PlanError(f"headers.{name}: the load frames its requests itself; leave it out")
 
 
-def _check_classes(classes: tuple[RequestClass, ...], trace: bool) -> None:
+def _check_overlays(plan: LoadPlan) -> None:
+    if plan.keys is not None:
+        check_whole("keys", plan.keys, 1)
+        if plan.keys > MOST_KEYS:
+            raise PlanError(f"keys: must be at most {MOST_KEYS}; found {plan.keys}")
+    if len(plan.overlays) > MOST_OVERLAYS:
+        raise PlanError(f"overlays: at most {MOST_OVERLAYS}; found {len(plan.overlays)}")
+    for overlay in plan.overlays:
+        if overlay.end > plan.duration + 1e-9:
+            raise PlanError(f"overlays.end: the load lasts {plan.duration:g} s; found {overlay.end:g}")
+        if overlay.weights and len(overlay.weights) != len(plan.classes):
+            raise PlanError(f"overlays.weights: must be one for each class; found {len(overlay.weights)}")
+        if overlay.keys and plan.keys is None:
+            raise PlanError("overlays.keys: the load has no keys; give keys too")
+
+
+def _check_classes(classes: tuple[RequestClass, ...], trace: bool, keys: bool) -> None:
     names = [entry.name for entry in classes]
     if not names or len(set(names)) < len(names):
         raise PlanError(f"classes: must be at least one, each with a name of its own; found {names}")
     for entry in classes:
-        if why := unfilled(entry.body or "", prompts=entry.prompts is not None, trace=trace):
+        if why := unfilled(entry.body or "", prompts=entry.prompts is not None, trace=trace, keys=keys):
             raise PlanError(f"classes.{entry.name}.body: {why}")

@@ -16,10 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 
 import probes
+from probes.load import CALL_OFF
 from probes.plan import LoadPlan
 
 LEASE = 15.0  # s
@@ -29,6 +31,7 @@ _LOOK = 0.25  # s
 _LAST_ROWS = 15.0  # s that a load has to write them, once told to end
 _heard: dict[str, float] = {}
 _told: set[str] = set()
+_running: dict[str, subprocess.Popen[bytes]] = {}
 
 
 def identity() -> str:
@@ -57,9 +60,11 @@ def run(folder: str, plan: LoadPlan) -> int:
     with (Path(folder) / LOG).open("wb") as log:
         argv = [sys.executable, "-m", "probes.load", str(path)]
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+    _running[folder] = process
     try:
         return _ended(process, folder)
     finally:
+        del _running[folder]
         process.kill()
         process.wait()
         assert process.stdin is not None, "it is a pipe"
@@ -80,6 +85,15 @@ def _ended(process: subprocess.Popen[bytes], folder: str) -> int:
 def interrupt(folder: str) -> None:
     """Tell the load to end; it records what is in flight."""
     _told.add(folder)
+
+
+def call_off(folder: str, overlay: int) -> None:
+    """Tell the load to leave out what an overlay still has to come; nobody is told where it runs no more."""
+    process = _running.get(folder)
+    if process is not None and process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.write(f"{CALL_OFF} {overlay}\n".encode())
+            process.stdin.flush()
 
 
 def watch(folder: str, name: str, spans: list[tuple[int, int]]) -> list[bytes]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from probes.keys import KeyLaw, key_of
 from probes.plan import LoadPlan, RequestClass
 from probes.template import (
     Fill,
     context_fill,
+    key_fill,
     number_fill,
     parts_of,
     prompt_fill,
@@ -27,8 +29,14 @@ Encoder = Callable[[int], bytes]
 _WITH_BODY = {"POST", "PUT", "PATCH"}  # these say Content-Length: 0 when they have none (RFC 9110, section 8.6)
 
 
-def encoder(plan: LoadPlan, kind: RequestClass) -> Encoder:
-    """Return a function from an arrival's number to its request, head and body.
+def forms(plan: LoadPlan) -> list[Encoder]:
+    """Return the encoder of each form: of each class, and again for each overlay by which keys are drawn otherwise."""
+    laws = [None, *(overlay.keys for overlay in plan.overlays if overlay.keys)]
+    return [encoder(plan, kind, law) for law in laws for kind in plan.classes]
+
+
+def encoder(plan: LoadPlan, kind: RequestClass, law: KeyLaw | None = None) -> Encoder:
+    """Return a function from an arrival's number to its request, head and body; `law` is that of its keys.
 
     Raises PlanError for a trace or a file of prompts that is wrong. Quickest where the numbers come in order.
     """
@@ -39,7 +47,7 @@ def encoder(plan: LoadPlan, kind: RequestClass) -> Encoder:
     if len(parts) == 1:
         body = kind.body.encode()
         return _always(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
-    return _templated(head + b"Content-Length: ", parts, _fills(plan, kind, set(parts[1::2])))
+    return _templated(head + b"Content-Length: ", parts, _fills(plan, kind, set(parts[1::2]), law))
 
 
 def _head(plan: LoadPlan) -> bytes:
@@ -71,9 +79,11 @@ def _templated(head: bytes, parts: list[str], fills: dict[str, Fill]) -> Encoder
     return encode
 
 
-def _fills(plan: LoadPlan, kind: RequestClass, names: set[str]) -> dict[str, Fill]:
+def _fills(plan: LoadPlan, kind: RequestClass, names: set[str], law: KeyLaw | None) -> dict[str, Fill]:
     """Return what fills each of the placeholders; the files are read that these need, and no others."""
     fills = {"seq": seq_fill(), "rand": rand_fill(plan.seed)}
+    if "key" in names and plan.keys is not None:
+        fills["key"] = key_fill(key_of(plan.keys, law, plan.seed))
     if "prompt" in names and kind.prompts is not None:
         fills["prompt"] = prompt_fill(read_prompts(kind.prompts), plan.seed, is_json=kind.is_json)
     if names - fills.keys() and plan.trace is not None:

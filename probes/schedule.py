@@ -29,11 +29,12 @@ from probes.seeds import Stream, stream
 
 Process = Literal["constant", "poisson", "gamma", "trace"]
 Arrival = tuple[int, int, int]
-"""One intended request: its number in the whole schedule, its absolute time in ns, the index of its class."""
+"""One intended request: its number in the whole schedule, its absolute time in ns, the index of its form.
+
+The form is its class; where keys are drawn otherwise for a while, the number of classes is added (`request.forms`)."""
 Ints = NDArray[np.int64]
 NS = 1_000_000_000
 _BLOCK = 1024  # gaps drawn at a time, between two sends: a block takes some 0.1 ms
-_FOREVER = 2**63 - 1
 
 
 class Arrivals(Protocol):
@@ -55,12 +56,25 @@ class Renewals:
     profile: Profile
     duration: float
     seed: int
+    which: tuple[int, ...] = ()
+    """Which of several streams of the seed."""
+    phase: float = 0.0
+    """Where paced arrivals begin, in gaps."""
 
     @classmethod
-    def of(cls, process: Process, burstiness: float, profile: Profile, duration: float, seed: int) -> Renewals:
+    def of(
+        cls,
+        process: Process,
+        burstiness: float,
+        profile: Profile,
+        duration: float,
+        seed: int,
+        which: tuple[int, ...] = (),
+        phase: float = 0.0,
+    ) -> Renewals:
         """Return the arrivals of a process by its name."""
         shapes = {"constant": None, "poisson": 1.0, "gamma": burstiness}
-        return cls(shapes[process], profile, duration, seed)
+        return cls(shapes[process], profile, duration, seed, which, phase)
 
     def offsets(self) -> Iterator[Ints]:
         """Yield ns from the start of the load, sorted, block by block."""
@@ -75,9 +89,9 @@ class Renewals:
     def _points(self) -> Iterator[Floats]:
         """Yield the points of the process at rate 1. Residual life of a gamma gap: U x gamma(shape + 1)."""
         if self.shape is None:
-            yield from (np.arange(first, first + _BLOCK, dtype=np.float64) for first in count(0, _BLOCK))
+            yield from (np.arange(first, first + _BLOCK, dtype=np.float64) + self.phase for first in count(0, _BLOCK))
             return
-        random, scale = stream(self.seed, Stream.TIMES), 1 / self.shape
+        random, scale = stream(self.seed, Stream.TIMES, *self.which), 1 / self.shape
         points = np.array([random.random() * random.gamma(self.shape + 1, scale)])
         while True:
             yield points
@@ -85,10 +99,53 @@ class Renewals:
 
 
 @dataclass(frozen=True)
+class Evenly:
+    """So many arrivals over `seconds`, the first at 0; all of them there where it is no time at all."""
+
+    requests: int
+    seconds: float
+
+    def offsets(self) -> Iterator[Ints]:
+        """Yield ns from the beginning, sorted, block by block."""
+        for first in range(0, self.requests, _BLOCK):
+            numbers = np.arange(first, min(first + _BLOCK, self.requests), dtype=np.float64)
+            yield np.floor(numbers * (self.seconds / self.requests) * NS).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Later:
+    """The arrivals of another source, `by` ns later; those from `until` on (ns, None: never) are left out."""
+
+    source: Arrivals
+    by: int
+    until: int | None = None
+
+    def offsets(self) -> Iterator[Ints]:
+        """Yield ns from the start of the load, sorted, block by block."""
+        for offsets in self.source.offsets():
+            times = offsets + self.by
+            inside = len(times) if self.until is None else int(np.searchsorted(times, self.until))
+            yield times[:inside]
+            if inside < len(times):
+                return
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """A stretch (ns from the start) in which forms are drawn by other weights; `first` is the form of class 0."""
+
+    begin: int
+    end: int
+    weights: Sequence[float]
+    first: int = 0
+
+
+@dataclass(frozen=True)
 class Schedule:
     """What one process of a load sends and when; `start` is absolute in ns. Each class has its weight.
 
-    Of the numbers 0, 1, 2... of the whole load, worker j of n has j, j + n, j + 2n...
+    Of the numbers 0, 1, 2... of the whole load, worker j of n has j, j + n, j + 2n... They may begin at `number`, and
+    their classes be drawn from another stream of the seed (`which`).
     """
 
     arrivals: Arrivals
@@ -97,20 +154,23 @@ class Schedule:
     seed: int = 0
     worker: int = 0
     workers: int = 1
+    shifts: tuple[Shift, ...] = ()
+    number: int = 0
+    which: tuple[int, ...] = ()
 
     def __iter__(self) -> Iterator[Arrival]:
         """Yield the arrivals in order, as plain integers made a block at a time."""
-        random, shares = stream(self.seed, Stream.CLASSES), np.cumsum(self.weights)
-        shares = shares / shares[-1]
+        random, shares = stream(self.seed, Stream.CLASSES, *self.which), _shares(self.weights)
         for first, times in self._blocks():
-            classes = np.searchsorted(shares, random.random(len(times)), side="right")
+            drawn = random.random(len(times))
+            forms = np.searchsorted(shares, drawn, side="right")
+            for shift in self.shifts:
+                inside = slice(*np.searchsorted(times, (self.start + shift.begin, self.start + shift.end)))
+                forms[inside] = shift.first + np.searchsorted(_shares(shift.weights), drawn[inside], side="right")
             own = self._own(first)
-            numbers = range(first + own.start, first + len(times), self.workers)
-            yield from zip(numbers, times[own].tolist(), classes[own].tolist(), strict=True)
-
-    def place(self, number: int) -> int:
-        """Return how many arrivals of this worker come before one of its own, by its number."""
-        return (number - self.worker) // self.workers
+            begin = self.number + first
+            numbers = range(begin + own.start, begin + len(times), self.workers)
+            yield from zip(numbers, times[own].tolist(), forms[own].tolist(), strict=True)
 
     def due(self) -> Due:
         """Return a count of the arrivals that fall due as time goes on."""
@@ -128,7 +188,7 @@ class Schedule:
         return (times[self._own(first)] for first, times in self._blocks())
 
     def _blocks(self) -> Iterator[tuple[int, Ints]]:
-        """Yield blocks of the whole load: the number of the first arrival, and the times."""
+        """Yield blocks of the whole load: how many arrivals came before, and the times."""
         first = 0
         for offsets in self.arrivals.offsets():
             yield first, self.start + offsets
@@ -136,6 +196,12 @@ class Schedule:
 
     def _own(self, first: int) -> slice:
         return slice((self.worker - first) % self.workers, None, self.workers)
+
+
+def _shares(weights: Sequence[float]) -> Floats:
+    """Return up to where in [0, 1) a draw falls on each class."""
+    upto = np.cumsum(weights)
+    return np.asarray(upto / upto[-1])
 
 
 class Due:
@@ -153,7 +219,3 @@ class Due:
                 break
             self._before, self._block = self._before + len(self._block), following
         return self._before + int(np.searchsorted(self._block, now, side="right"))
-
-    def in_all(self) -> int:
-        """Return how many there are in all."""
-        return self.by(_FOREVER)

@@ -16,6 +16,6 @@ class Stream(IntEnum):
     PROMPTS = 3
 
 
-def stream(seed: int, which: Stream) -> np.random.Generator:
-    """Return a stream at its beginning: the child that `SeedSequence(seed).spawn` gives that number."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(which,)))
+def stream(seed: int, which: Stream, *of: int) -> np.random.Generator:
+    """Return a stream at its beginning: the child that `SeedSequence(seed).spawn` gives that number, or its own."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(which, *of)))

@@ -2,6 +2,7 @@
 
     {seq}               the arrival's number, from 0, over all classes
     {rand}              16 hexadecimal digits that the seed and that number fix
+    {key}               one of the keys 0, 1, 2...: `keys` says which
     {prompt}            a line of the file of prompts: the lines are shuffled by the seed and taken in turn
     {context_tokens}    the tokens in the prompt, as the trace has them for this arrival
     {generated_tokens}  the tokens in the answer, likewise
@@ -28,8 +29,9 @@ from probes.seeds import Stream, stream
 Fill = Callable[[int], bytes]
 """The value of a placeholder, by the arrival's number."""
 FROM_PROMPTS = ("prompt",)
+FROM_KEYS = ("key",)
 FROM_TRACE = ("context_tokens", "generated_tokens", "context")
-_NAMES = ("seq", "rand", *FROM_PROMPTS, *FROM_TRACE)
+_NAMES = ("seq", "rand", *FROM_KEYS, *FROM_PROMPTS, *FROM_TRACE)
 _PLACEHOLDER = re.compile(rf"\{{({'|'.join(_NAMES)})\}}")
 # a JSON string of the placeholder alone: an escaped quote is inside of a string, and what a colon follows is a key
 _BARE_NUMBER = re.compile(r'(?<!\\)"(\{(?:context|generated)_tokens\})"(?!\s*:)')
@@ -46,11 +48,18 @@ def parts_of(body: str, *, is_json: bool) -> list[str]:
     return _PLACEHOLDER.split(_BARE_NUMBER.sub(r"\1", body) if is_json else body)
 
 
-def unfilled(body: str, *, prompts: bool, trace: bool) -> str:
+def names_in(body: str) -> set[str]:
+    """Return the names of the placeholders in a body."""
+    return set(_PLACEHOLDER.findall(body))
+
+
+def unfilled(body: str, *, prompts: bool, trace: bool, keys: bool = False) -> str:
     """Return why a placeholder of a body can't be filled, or ""."""
     for name in _PLACEHOLDER.findall(body):
         if name in FROM_PROMPTS and not prompts:
             return f"{{{name}}} needs a file of prompts; name it as prompts"
+        if name in FROM_KEYS and not keys:
+            return f"{{{name}}} needs to know of how many keys it is one; write their number as the load's keys"
         if name in FROM_TRACE and not trace:
             return f"{{{name}}} needs the token counts that only arrivals of process trace have"
     return ""
@@ -65,6 +74,11 @@ def rand_fill(seed: int) -> Fill:
     """Return what fills {rand}: it looks random and is the same whenever the same load is repeated."""
     key = blake2b(b"%d" % seed).digest()
     return lambda seq: blake2b(b"%d" % seq, digest_size=8, key=key).hexdigest().encode()
+
+
+def key_fill(key: Callable[[int], int]) -> Fill:
+    """Return what fills {key}, by which key an arrival's number has."""
+    return lambda seq: b"%d" % key(seq)
 
 
 def prompt_fill(prompts: list[str], seed: int, *, is_json: bool) -> Fill:

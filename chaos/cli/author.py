@@ -81,6 +81,10 @@ def plan(file: Path, inventory: InventoryOption = None, as_json: JsonOption = Fa
         at = probe.parameters.get("url") or probe.parameters.get("address") or ""
         say(f"probe   {probe.name} ({said.kind}) every {said.every:g} s {at}".rstrip())
     say("\n".join(_reach(planned, known.protect, experiment.trials)))
+    for change in planned.changes:
+        asked = ", ".join(f"{name} {value:g}" for name, value in change.asked.items())
+        say(f"\nload: {change.fault.kind} from {change.at_s:g} s for {change.for_s:g} s")
+        say(f"  asked: {asked}\n  letting go: {change.fault.release}; it ends with the load's process")
     for step, shown in zip(planned.steps, previews, strict=True):
         say(f"\n{step.host}: {step.fault.kind} from {step.at_s:g} s for {step.for_s:g} s")
         say(f"  letting go: {step.fault.release}; the fuse stands on the {step.fault.undo_from}")

@@ -34,8 +34,8 @@ def catalog(
     """List the kinds of fault and of health probe: parameters, needs, dose, what letting go does, an example."""
     from chaos import catalog as kinds
 
-    faults, probes = kinds.faults(), kinds.health_probes()
-    entries = [*(_fault_entry(*known) for known in faults), *(_probe_entry(*known) for known in probes)]
+    causes, probes = kinds.causes(), kinds.health_probes()
+    entries = [*(_entry(*known) for known in causes), *(_probe_entry(*known) for known in probes)]
     wanted = [entry for entry in entries if kind in (None, entry["kind"])]
     if not wanted:
         known = ", ".join(entry["kind"] for entry in entries)
@@ -53,10 +53,24 @@ def catalog_table(registry: Any) -> str:
     """Return the kinds as a Markdown table: what each does, its parameters, what letting go does to the traffic."""
     lines = ["| kind | does | parameters | letting go |", "| --- | --- | --- | --- |"]
     for kind, cls in registry:
-        entry = _fault_entry(kind, cls)
+        entry = _entry(kind, cls)
         names = ", ".join(f"`{name}`" for name in entry["parameters"]) or "none"
         lines.append(f"| `{kind}` | {entry['summary']} | {names} | {entry['release']} |")
     return "\n".join(lines) + "\n"
+
+
+def _entry(kind: str, cls: Any) -> dict[str, Any]:
+    from chaos.contracts import LoadChange
+
+    return _change_entry(kind, cls) if issubclass(cls, LoadChange) else _fault_entry(kind, cls)
+
+
+def _change_entry(kind: str, cls: Any) -> dict[str, Any]:
+    return {
+        "is": "change of the load", "kind": kind, **_described(cls),
+        "acts_on": "the load's own schedule, and on no host; it ends with the load's process", "needs": [],
+        "dose": _words_of(cls.achieved), "release": cls.release, "outlives_a_reboot": False, "example": cls.example,
+    }  # fmt: skip
 
 
 def _fault_entry(kind: str, cls: Any) -> dict[str, Any]:
@@ -71,8 +85,11 @@ def _dose(cls: Any) -> str:
     """Return how the dose is confirmed, in the words of the method that does it."""
     from chaos.contracts import Fault
 
-    judges = cls.is_applied if cls.dose is Fault.dose else cls.dose
-    return (inspect.getdoc(judges) or "").partition("\n")[0]
+    return _words_of(cls.is_applied if cls.dose is Fault.dose else cls.dose)
+
+
+def _words_of(method: Any) -> str:
+    return (inspect.getdoc(method) or "").partition("\n")[0]
 
 
 def _probe_entry(kind: str, cls: Any) -> dict[str, Any]:

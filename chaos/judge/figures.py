@@ -2,12 +2,15 @@
 
     over the observation, the fault in it   qps_mean qps_p05 qps_dip goodput availability error_ratio latency ttft
                                             tpot itl tokens_per_second
-    over its steady windows                 qps_cv_*: the observation less every incident, and less the time for which
-                                            answers of an incident's requests may still come in (one baseline p95)
+    over its steady windows                 qps_cv_*: the observation less every incident and every burst of the load,
+                                            and less the time for which answers to their requests may still come in
+                                            (one baseline p95)
     over the incidents                      time_to_detect time_to_recover recovery_lag lost_requests outage_seconds
 
 So a fault that makes QPS flutter without ever leaving its band is found in the CV, and one that takes QPS down is
-found in the dip and in the recovery: neither hides the other, and no CV is computed across a level shift.
+found in the dip and in the recovery: neither hides the other, and no CV is computed across a level shift. Nor is what
+the load adds by intent any fluctuation of the service; whether the service bore it shows in goodput, in latency and in
+the recovery, since a burst is an intervention like any fault.
 
 A figure that can't apply is absent: recovery without a fault, a dip where no baseline was asked for, time to first
 token without streaming. A figure that applies and has no value is there as null, and a reason says why.
@@ -36,7 +39,7 @@ from chaos.judge.streams import Streams, stream_findings
 from chaos.judge.throughput import throughput_findings
 from chaos.judge.verdict import FaultLine, Generator
 from chaos.record.calibration import Calibration
-from chaos.record.terms import Terms
+from chaos.record.terms import AT_ONCE, Terms
 
 RECOVERY = {
     "time_to_detect_s": "s",
@@ -79,7 +82,7 @@ def findings_of(m: Measurement) -> Findings:
     caused = _episodes(m)
     found = [_incidents(m, episode) for episode in caused]
     incidents = [incident for some in found for incident in some]
-    steady = m.series.observed & ~disturbed(m.series, incidents, _linger(m))
+    steady = m.series.observed & ~disturbed(m.series, incidents, _linger(m)) & ~_burst(m)
     dispersion = dispersion_of(m.terms, m.baseline)
     findings = {
         **throughput_findings(m.series, m.baseline, m.generator, m.terms, dispersion),
@@ -117,6 +120,14 @@ def _linger(m: Measurement) -> int:
         return 0
     p95_s = math.exp(m.baseline.log_latency.x0) - LATENCY_RESOLUTION_S
     return math.ceil(p95_s / m.terms.window)
+
+
+def _burst(m: Measurement) -> BoolArray:
+    """Return the windows in which a change of the load added to it, or answers to that may still come in."""
+    mask = np.zeros(len(m.series.start_s), np.bool_)
+    for piece in m.terms.added if len(mask) else ():
+        mask[m.series.index(piece.begin) : m.series.index(piece.end - AT_ONCE / 2) + _linger(m) + 1] = True
+    return mask
 
 
 def _fluctuation(m: Measurement, steady: BoolArray, dispersion: Dispersion | None) -> Findings:

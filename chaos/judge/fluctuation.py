@@ -1,7 +1,8 @@
 """How much QPS fluctuates about its level, with the noise of the arrivals taken out.
 
 It takes counts of answered requests per window, N_i, of a *steady* span: a step from 1200 to 800 is a level shift and
-not fluctuation, so windows of an incident are left out (`figures` does it) and show in the dip instead.
+not fluctuation, so windows of an incident are left out (`figures` does it) and show in the dip instead. So are those of
+a burst of the load, which shifts the level by intent.
 
     CV_raw   = s / m                               m mean, s^2 sample variance of N_i
     CV_noise = sqrt(F0 / m)                        F0, variance-to-mean ratio without fluctuation: see `dispersion`

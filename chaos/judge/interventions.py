@@ -8,12 +8,14 @@ recovery belongs to. Each later fault opens an episode of its own, with a time t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from chaos.clock import NS
 from chaos.judge.verdict import FaultLine
 from chaos.record.events import Event
 from chaos.record.recording import Recording
+from chaos.record.terms import AT_ONCE, Terms
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,14 @@ def episodes(lines: tuple[FaultLine, ...], end_s: float, settle_s: float) -> tup
             found = [*found[:-1], *(Episode(e.injected_s, e.cleared_s, at) for e in found[-1:])]
             found.append(Episode(at, line.cleared_at_s, end_s))
     return tuple(found)
+
+
+def as_it_went(terms: Terms, lines: tuple[FaultLine, ...]) -> Terms:
+    """Return the terms with what changes of the load added up to when they were cleared, and no further."""
+    applied = [line for line in lines if line.applied_at_s is not None]
+    ended = {line.id: inf if line.cleared_at_s is None else line.cleared_at_s + AT_ONCE for line in applied}
+    parts = [piece.within(piece.begin, ended.get(piece.fault, piece.begin)) for piece in terms.added]
+    return terms.model_copy(update={"added": tuple(part for part in parts if part is not None)})
 
 
 def _latest(one: float | None, other: float | None) -> float | None:

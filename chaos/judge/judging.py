@@ -13,7 +13,7 @@ from chaos.judge.errors import errors_by_kind
 from chaos.judge.figures import NEEDS_BASELINE, Measurement, findings_of, load_onset_s
 from chaos.judge.finding import Findings
 from chaos.judge.generator import Gate, gate
-from chaos.judge.interventions import fault_lines, first_touch_s, never_applied
+from chaos.judge.interventions import as_it_went, fault_lines, first_touch_s, never_applied
 from chaos.judge.probes import Sight, probe_problems, sights_of
 from chaos.judge.requests import Requests
 from chaos.judge.series import Series, load_requests, load_samples, series_of, whole_windows
@@ -27,10 +27,11 @@ from chaos.record.terms import BUDGETS, Terms
 
 def conclude(recording: Recording) -> Verdict:
     """Return the verdict of a recording. Raises RecordingError when it can't be read."""
-    terms, faults = recording.terms, fault_lines(recording)
+    faults = fault_lines(recording)
+    terms = as_it_went(recording.terms, faults)
     samples, requests = load_samples(recording), load_requests(recording)
     series = series_of(recording, requests)
-    load, steady = _gate(recording, requests, series), _survey(recording, series, terms)
+    load, steady = _gate(recording, terms, requests, series), _survey(recording, series, terms)
     measurement = Measurement(
         terms=terms,
         zero=recording.zero or 0,
@@ -56,8 +57,7 @@ def conclude(recording: Recording) -> Verdict:
     return _verdict(recording, measurement, problems, errors, sights, shown)
 
 
-def _gate(recording: Recording, requests: Requests, series: Series) -> Gate:
-    terms = recording.terms
+def _gate(recording: Recording, terms: Terms, requests: Requests, series: Series) -> Gate:
     begin = -whole_windows(terms.baseline, terms.window)
     end = max(series.first + len(series.start_s), begin)
     if terms.process == "watched":

@@ -8,7 +8,9 @@
 The dip is a minimum, and a minimum finds noise: the arrivals alone make 5-window means spread by sqrt(F0 / (5 m)), and
 the lowest of a hundred lies about 3 such spreads down. A dip within that is no evidence that a limit was broken.
 Where the offered rate itself changes (steps, a trace), the QPS of the baseline is no reference for that of later, and
-there is no dip: goodput knows what was offered, and shows an outage all the same.
+there is no dip: goodput knows what was offered, and shows an outage all the same. A burst only adds to the rate, which
+is even without it, so there QPS below that of the baseline is a dip all the same: the service then serves less than it
+did when less was asked of it.
 """
 
 from __future__ import annotations

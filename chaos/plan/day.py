@@ -25,7 +25,7 @@ def faulty_s(plans: Sequence[Plan], lease: float) -> float:
     """Return when the last fault of plans that follow each other is over for certain, in s; 0 where there is none."""
     over, begin = 0.0, 0.0
     for plan in plans:
-        if plan.steps:
+        if plan.faulty_until_s:
             over = begin + plan.faulty_until_s + lease
         begin += expected_s(plan)
     return over

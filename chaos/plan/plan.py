@@ -15,19 +15,21 @@ from itertools import combinations
 from typing import Any, Literal
 
 from chaos.errors import SpecError
+from chaos.overlays import Overlay
 from chaos.plan.draw import draw_hosts, draw_seed
 from chaos.plan.existing import PlannedLocust, PlannedTraffic, existing_terms, plan_existing
-from chaos.plan.rates import intended_rates, mean_rate
 from chaos.plan.reach import BlastRadius, blast_radius, check_reach
 from chaos.plan.rehearsal import rehearsed
-from chaos.plan.step import Step
-from chaos.record.terms import Frozen, ProbeTerms, Process, Terms
+from chaos.plan.step import LoadStep, Step
+from chaos.record.terms import AT_ONCE, AddedRate, Frozen, ProbeTerms, Process, Terms
 from chaos.spec.abort import Abort, GivenQuery, PlannedAbort
+from chaos.spec.changes import view_of
 from chaos.spec.experiment import Experiment, FaultStep
 from chaos.spec.inventory import Inventory
 from chaos.spec.load import Load, LoadClass, fill, placeholders
 from chaos.spec.places import Mistake
 from chaos.spec.probes import GivenProbe
+from chaos.spec.rates import mean_rate
 from chaos.spec.references import candidates, check_references
 from chaos.spec.selection import On
 
@@ -85,6 +87,9 @@ class PlannedLoad(Frozen):
     ca: str | None
     certificate: str | None
     key: str | None
+    keys: int | None = None
+    overlays: tuple[Overlay, ...] = ()
+    """What the changes of the load lay over it, in their order; times in s from its start."""
     processes: int = 1
     senders: tuple[str, ...] = ()
 
@@ -108,6 +113,7 @@ class Plan(Frozen):
     load: AnyPlannedLoad
     probes: tuple[PlannedProbe, ...] = ()
     steps: tuple[Step, ...]
+    changes: tuple[LoadStep, ...] = ()
     abort: tuple[PlannedAbort, ...]
     reach: BlastRadius
 
@@ -115,13 +121,17 @@ class Plan(Frozen):
     def faulty_until_s(self) -> float:
         """When the last fault is to be undone, in s from the start; 0 where there is none."""
         lead = self.terms.warmup + self.terms.baseline
-        return max((lead + step.until_s for step in self.steps), default=0.0)
+        return max(
+            (lead + until for until in (*(s.until_s for s in self.steps), *(c.until_s for c in self.changes))),
+            default=0.0,
+        )
 
     def rehearsed(self) -> Plan:
-        """Return the plan of a rehearsal: everything as it is, but no fault is applied."""
+        """Return the plan of a rehearsal: everything as it is, but no fault is applied and no change made."""
         steps = tuple(step.model_copy(update={"fault": rehearsed(step.fault)}) for step in self.steps)
-        terms = self.terms.model_copy(update={"rehearsal": True})
-        return self.model_copy(update={"steps": steps, "terms": terms})
+        terms = self.terms.model_copy(update={"rehearsal": True, "added": ()})
+        plain = {"load": self.load.model_copy(update={"overlays": ()})} if self.changes else {}
+        return self.model_copy(update={"steps": steps, "terms": terms, "changes": (), **plain})
 
 
 def make_plan(experiment: Experiment, inventory: Inventory, trial: int = 0) -> Plan:
@@ -131,19 +141,18 @@ def make_plan(experiment: Experiment, inventory: Inventory, trial: int = 0) -> P
     """
     check_references(experiment, inventory)
     steps = _side_by_side(
-        planned
-        for index, step in enumerate(experiment.faults)
-        for planned in _plan(experiment, inventory, index, step, trial)
+        planned for index, step in experiment.host_steps for planned in _plan(experiment, inventory, index, step, trial)
     )
     _check_clashes(steps, experiment)
     check_reach(steps, inventory)
     load = _load(experiment, inventory, trial)
     return Plan(
         trial=trial,
-        terms=_terms(experiment, load),
+        terms=_terms(experiment, load, trial),
         load=load,
         probes=tuple(_probe(probe, inventory) for probe in experiment.probes),
         steps=steps,
+        changes=tuple(change for change, _ in _changes(experiment, trial)),
         abort=tuple(_abort(condition, inventory) for condition in experiment.abort),
         reach=blast_radius(steps, inventory),
     )
@@ -188,7 +197,30 @@ def _plan(experiment: Experiment, inventory: Inventory, index: int, step: FaultS
         )  # fmt: skip
 
 
-def _terms(experiment: Experiment, load: AnyPlannedLoad) -> Terms:
+def _changes(experiment: Experiment, trial: int) -> Iterator[tuple[LoadStep, Overlay]]:
+    """Yield each change of the load with what it lays over it, in s from the end of the baseline."""
+    load, rates = experiment.load, experiment.rates(draw_seed(experiment.seed, trial)) if experiment.load_steps else ()
+    for index, step in experiment.load_steps:
+        assert isinstance(load, Load), "only a load of our own is changed"
+        view = view_of(load, rates, step)
+        planned = LoadStep(
+            id=f"{step.fault.kind}-{index}", fault=step.fault, at_s=step.at, for_s=step.for_,
+            asked=step.fault.asked(view),
+        )  # fmt: skip
+        yield planned, step.fault.overlay(view)
+
+
+def _added(change: LoadStep, overlay: Overlay) -> Iterator[AddedRate]:
+    """Yield what a change adds to the rate."""
+    if overlay.requests:
+        seconds = max(overlay.end - overlay.begin, AT_ONCE)
+        rate = overlay.requests / seconds
+        yield AddedRate(fault=change.id, begin=overlay.begin, end=overlay.begin + seconds, first=rate, last=rate)
+    for piece in overlay.extra:
+        yield AddedRate(fault=change.id, **piece.model_dump())
+
+
+def _terms(experiment: Experiment, load: AnyPlannedLoad, trial: int) -> Terms:
     timeline = experiment.timeline
     return Terms(
         name=experiment.name,
@@ -197,6 +229,7 @@ def _terms(experiment: Experiment, load: AnyPlannedLoad) -> Terms:
         warmup=timeline.warmup,
         baseline=timeline.baseline,
         observe=timeline.observe,
+        added=tuple(rate for change in _changes(experiment, trial) for rate in _added(*change)),
         budgets=experiment.agreed_budgets,
         probes=tuple(_probe_terms(probe) for probe in experiment.probes),
     )
@@ -229,13 +262,13 @@ def _abort(condition: Abort, inventory: Inventory) -> PlannedAbort:
 
 
 def _load_terms(experiment: Experiment, planned: AnyPlannedLoad) -> dict[str, Any]:
-    load, times = experiment.load, experiment.timeline
+    load, observe = experiment.load, experiment.timeline.observe
     if not isinstance(load, Load) or not isinstance(planned, PlannedLoad):
         assert not isinstance(load, Load), "a load of our own is planned as one"
         return existing_terms(load)
-    slo, profile = _slo(load), intended_rates(planned, times.warmup, times.baseline, times.observe)
+    slo, profile = _slo(load), experiment.rates(planned.seed)
     return {
-        "rate": mean_rate(profile, 0, times.observe) if profile else load.arrivals.rate or 0.0,
+        "rate": mean_rate(profile, 0, observe) if profile else load.arrivals.rate or 0.0,
         "profile": profile,
         "process": load.arrivals.process,
         "burstiness": load.arrivals.burstiness,
@@ -276,6 +309,8 @@ def _load(experiment: Experiment, inventory: Inventory, trial: int) -> AnyPlanne
         ca=load.tls.ca if load.tls else None,
         certificate=load.tls.certificate if load.tls else None,
         key=load.tls.key if load.tls else None,
+        keys=load.keys,
+        overlays=tuple(o.later(timeline.warmup + timeline.baseline) for _, o in _changes(experiment, trial)),
         processes=load.processes,
         senders=inventory.groups[load.on.group] if load.on else (),
     )

@@ -1,4 +1,4 @@
-"""One fault on one host at one moment: what the runner hands to the injector."""
+"""One fault on one host at one moment: what the runner hands to the injector; and one change of the load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import SkipValidation, field_serializer
 
-from chaos.contracts import Fault
+from chaos.contracts import Fault, LoadChange
 from chaos.record.terms import Frozen
 
 
@@ -37,4 +37,23 @@ class Step(Frozen):
     @property
     def until_s(self) -> float:
         """When it is to be undone."""
+        return self.at_s + self.for_s
+
+
+class LoadStep(Frozen):
+    """One change of the load, from `at_s` for `for_s`. `id` is like "burst-0", `asked` the dose by name."""
+
+    id: str
+    fault: SkipValidation[LoadChange]
+    at_s: float
+    for_s: float
+    asked: dict[str, float]
+
+    @field_serializer("fault")
+    def _dump_fault(self, fault: LoadChange) -> dict[str, Any]:
+        return {"kind": fault.kind, **fault.model_dump(mode="json", by_alias=True)}
+
+    @property
+    def until_s(self) -> float:
+        """When it is over."""
         return self.at_s + self.for_s

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from chaos.overlays import Frozen as Frozen
+from chaos.overlays import Least0 as Least0
+from chaos.overlays import RatePiece
 
 
 class BudgetKind(NamedTuple):
@@ -49,16 +53,7 @@ STREAMED = ("ttft", "tpot", "itl", "tokens")
 Process = Literal["constant", "poisson", "gamma", "trace", "closed", "watched"]
 
 
-class Frozen(BaseModel):
-    """A value: fixed once made, and nothing it does not know gets in."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Finite = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-Least0 = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-"""Numbers that arithmetic can bear: a recording may be somebody else's."""
 _MOST_WINDOWS = 10_000_000
 
 
@@ -76,21 +71,14 @@ class Budget(Frozen):
         return name
 
 
-class RatePiece(Frozen):
-    """From `begin` to `end` (s from zero) the intended rate goes evenly from `first` to `last`, in 1/s."""
+AT_ONCE = 1e-3
+"""The s in which requests that are sent at once are taken to be sent."""
 
-    begin: Finite
-    end: Finite
-    first: Least0
-    last: Least0
 
-    def intended(self, begin: float, end: float) -> float:
-        """Return how many requests are meant in the part of it that lies in a span."""
-        begin, end = max(begin, self.begin), min(end, self.end)
-        if end <= begin:
-            return 0.0
-        middle = ((begin + end) / 2 - self.begin) / (self.end - self.begin)
-        return (end - begin) * (self.first + (self.last - self.first) * middle)
+class AddedRate(RatePiece):
+    """What a change of the load (the id of its fault) adds to the rate."""
+
+    fault: str
 
 
 class ProbeTerms(Frozen):
@@ -109,7 +97,8 @@ class Terms(Frozen):
 
     `process` says when requests come: an open loop's arrivals, "closed" (each user sends when it has its answer) or
     "watched" (traffic that is there already). Of those two no rate is intended, and `rate` is 0. `profile` is the
-    intended rate over time where it is not `rate` throughout; `rate` is then its mean over the observation.
+    intended rate over time where it is not `rate` throughout; `rate` is then its mean over the observation. Both are
+    the load's own: what changes of it add stands in `added`, and is meant to be sent as well.
 
     `zero` of every figure is the end of the baseline: warm-up runs from -(warmup + baseline), observation to `observe`.
     """
@@ -120,6 +109,7 @@ class Terms(Frozen):
     process: Process = "poisson"
     burstiness: Positive = 1.0
     profile: tuple[RatePiece, ...] = ()
+    added: tuple[AddedRate, ...] = ()
     classes: tuple[str, ...] = ("default",)
     slo_latency: Least0 | None = None
     slo_ttft: Least0 | None = None
@@ -149,8 +139,12 @@ class Terms(Frozen):
 
     @property
     def peak_rate(self) -> float:
-        """The highest rate that is intended at any time, in 1/s; 0 where none is."""
-        return max((max(piece.first, piece.last) for piece in self.profile), default=self.rate)
+        """The highest rate that is intended at any time, in 1/s, over a window at least; 0 where none is."""
+        own = max((max(piece.first, piece.last) for piece in self.profile), default=self.rate)
+        if not self.added:
+            return own
+        begins = [begin for piece in self.added for begin in (piece.begin, piece.end - self.window)]
+        return max(own, *(self.intended(begin, begin + self.window) / self.window for begin in begins))
 
     @property
     def arrival_dispersion(self) -> float | None:
@@ -163,11 +157,12 @@ class Terms(Frozen):
 
     def intended(self, begin: float, end: float) -> float:
         """Return how many requests were meant to be due in a span (s from zero), on the mean of all seeds."""
+        added = sum(piece.intended(begin, end) for piece in self.added)
         if not self.profile:
-            return self.rate * (end - begin)
-        return sum(piece.intended(begin, end) for piece in self.profile)
+            return self.rate * (end - begin) + added
+        return sum(piece.intended(begin, end) for piece in self.profile) + added
 
     def offered_evenly(self, begin: float, end: float) -> bool:
-        """Whether one rate was meant throughout a span (s from zero). That of a trace is its own, and never even."""
+        """Whether the load's own rate was one throughout a span (s from zero); that of a trace is never even."""
         inside = [piece for piece in self.profile if piece.begin < end and piece.end > begin]
         return self.process != "trace" and len({rate for piece in inside for rate in (piece.first, piece.last)}) <= 1

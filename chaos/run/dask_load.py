@@ -151,6 +151,11 @@ class RemoteShard:
             time.sleep(0.05)
         return self._status()
 
+    def call_off(self, overlay: int) -> None:
+        """Tell it to leave out what an overlay still has to come."""
+        if not self._is_lost():
+            self._try(lambda: self._worker.ask(remote.call_off, self._folder, overlay))
+
     def interrupt(self) -> None:
         """Tell it to end."""
         if not self._is_lost():

@@ -35,6 +35,9 @@ class Load(Protocol):
     def wait(self, timeout: float) -> int | None:
         """Return the exit status once it has ended; None when it goes on after `timeout` s."""
 
+    def call_off(self, overlay: int) -> None:
+        """Tell it to leave out what an overlay of its plan still has to come; `live` shows that it was heard."""
+
     def stop(self) -> int:
         """End it, and return its exit status; what it wrote is then in the recording."""
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 from chaos.errors import LoadFailed
+from chaos.overlays import Overlay
 from chaos.plan.plan import PlannedLoad
+from probes.keys import KeyLaw
 from probes.live import Live, LiveReader
+from probes.load import CALL_OFF
+from probes.overlay import Overlay as Laid
 from probes.plan import LoadPlan, RequestClass
 from probes.profile import Step
 from probes.slo import Slo
@@ -21,17 +26,31 @@ LIVE, PLAN, LOG = "live.bin", "load.json", "load.log"
 
 def load_plan(folder: Path, load: PlannedLoad, start: int) -> LoadPlan:
     """Return what the load's process is to do, and where in a recording's folder it writes."""
-    settings = load.model_dump(exclude={"classes", "slo", "steps", "processes", "senders"})
+    settings = load.model_dump(exclude={"classes", "slo", "steps", "overlays", "processes", "senders"})
     return LoadPlan(
         **settings,
         classes=tuple(RequestClass(**c.model_dump()) for c in load.classes),
         steps=tuple(Step(**step.model_dump()) for step in load.steps),
+        overlays=tuple(map(_laid, load.overlays)),
         slo=Slo(**load.slo.model_dump()),
         start=start,
         samples=str(folder / SAMPLES),
         live=str(folder / LIVE),
         chunks=str(folder / CHUNKS) if load.stream else None,
         statistics=str(folder / STATISTICS),
+    )
+
+
+def _laid(overlay: Overlay) -> Laid:
+    """Return an overlay as the load's process takes it; the last piece of a rate goes on to the end."""
+    steps = tuple(Step(p.end - p.begin, p.first, p.last) for p in overlay.extra)
+    return Laid(
+        begin=overlay.begin,
+        end=overlay.end,
+        extra=(*steps[:-1], *(replace(last, seconds=None) for last in steps[-1:])),
+        requests=overlay.requests,
+        weights=overlay.weights,
+        keys=KeyLaw(**overlay.keys.model_dump()) if overlay.keys else None,
     )
 
 
@@ -72,6 +91,13 @@ class LoadProcess:
             except (OSError, ValueError):
                 return None
         return self._reader.read()
+
+    def call_off(self, overlay: int) -> None:
+        """Tell the load to leave out what an overlay still has to come; the counters show that it was heard."""
+        assert self.process.stdin is not None, "it is a pipe"
+        with suppress(BrokenPipeError):  # it has ended
+            self.process.stdin.write(f"{CALL_OFF} {overlay}\n".encode())
+            self.process.stdin.flush()
 
     def interrupt(self) -> None:
         """Tell the load to end, and don't wait for it. Once: a second signal would kill it while it writes its rows."""

@@ -85,6 +85,9 @@ class LocustLoad:
             return None
         return next((status for status in statuses if status), 0)
 
+    def call_off(self, overlay: int) -> None:
+        """There is no overlay: nothing is laid over what has no schedule."""
+
     def stop(self) -> int:
         """End the load: each worker records what it can, and the records are joined. Return an exit status."""
         for process in self.processes:

@@ -26,11 +26,11 @@ from chaos.record.events import EventLog
 from chaos.record.samples import read_samples
 from chaos.run.load import CHUNKS, LIVE, SAMPLES, STATISTICS
 from probes.live import Live, total
-from probes.load import schedule_of
 from probes.lost import lost
 from probes.merge import Part, merge, merge_chunks
 from probes.plan import LoadPlan
 from probes.samples import HEADER, SampleFile
+from probes.superposition import schedule_of
 
 
 class Shard(Protocol):
@@ -50,6 +50,9 @@ class Shard(Protocol):
     def wait(self, timeout: float) -> int | None:
         """Return the exit status once it has ended; None when it goes on after `timeout` s."""
 
+    def call_off(self, overlay: int) -> None:
+        """Tell it to leave out what an overlay still has to come, and don't wait for it."""
+
     def interrupt(self) -> None:
         """Tell it to end, and don't wait for it."""
 
@@ -67,6 +70,8 @@ class ShardedLoad:
     events: EventLog
     clock: Clock
     _died: dict[int, int] = field(default_factory=dict, init=False)
+    _called_off: dict[int, int] = field(default_factory=dict, init=False)
+    """When each overlay was called off that was, in ns from the start of the load."""
 
     def live(self) -> Live | None:
         """Return the sum of the counters; None before all have made theirs. Raises LoadFailed when a shard died."""
@@ -85,6 +90,12 @@ class ShardedLoad:
         end = self.clock.now() + int(timeout * NS)
         statuses = [shard.wait(max(0.0, (end - self.clock.now()) / NS)) for shard in self.shards]
         return None if None in statuses else _worst(statuses)
+
+    def call_off(self, overlay: int) -> None:
+        """Tell every shard to leave out what an overlay still has to come."""
+        self._called_off.setdefault(overlay, self.clock.now() - self.plans[0].start)
+        for shard in self.shards:
+            shard.call_off(overlay)
 
     def stop(self) -> int:
         """End all shards, merge what they wrote, and note what is lost. Raises LoadFailed when it can't be merged."""
@@ -106,6 +117,8 @@ class ShardedLoad:
 
     def _note_lost(self, worker: int, status: int, until: int) -> None:
         plan, shard = self.plans[worker], self.shards[worker]
+        for overlay, when in self._called_off.items():
+            plan = plan.called_off(overlay, when)
         gone = lost(schedule_of(plan), _recorded(Path(plan.samples), shard.offset), until)
         self.events.write(
             "load.shard_lost",

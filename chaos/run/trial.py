@@ -28,6 +28,7 @@ from chaos.record.calibration import Calibration
 from chaos.record.events import EventLog
 from chaos.record.fingerprints import store
 from chaos.run.abort import AbortGuard
+from chaos.run.changes import Change
 from chaos.run.connect import controller_home, side_by_side
 from chaos.run.fingerprint import drift, fingerprint
 from chaos.run.fleet import Fleet, lead
@@ -95,6 +96,8 @@ class Trial:
     _hosts: dict[str, str] = field(init=False)
     _down: dict[str, list[str]] = field(init=False, default_factory=dict)
     """By fault, the hosts that it takes down."""
+    _changes: list[Change] = field(init=False, default_factory=list)
+    """Those of the load, once it is started."""
 
     def __post_init__(self) -> None:
         self._hosts = {name: "left out" if name in self.left_out else "untouched" for name in self.targets}
@@ -142,10 +145,15 @@ class Trial:
         zero = start + int((terms.warmup + terms.baseline) * NS)
         load = self.crew.start(self.folder, start, self._events, self.clock)
         self._events.write("load.started", zero=zero)
+        self._changes = [
+            Change(step, index, zero + int(step.at_s * NS), load, self._events, self.clock, self.stop)
+            for index, step in enumerate(self.plan.changes)
+        ]
         threads = [
             threading.Thread(target=self._carry_out, args=(step, fleet, zero), name=fleet.fault)
             for step, fleet in self._fleets
         ]
+        threads += [threading.Thread(target=change.carry_out, name=change.step.id) for change in self._changes]
         try:
             for thread in threads:
                 thread.start()
@@ -164,6 +172,8 @@ class Trial:
         status = None if self.stop.is_set() else load.wait(self.plan.load.timeout + 15)
         stopped = load.stop()
         self._events.write("load.ended", status=stopped if status is None else status)
+        for change in self._changes:
+            change.close(self.folder)
 
     def _end_probes(self, health: HealthProcess) -> None:
         """Let the last checks come to their end, unless the run was stopped; then note how the probes ended."""
@@ -202,6 +212,7 @@ class Trial:
             self.stop.set("aborted", str(broken))
         if live is None or now < start:
             return
+        states = self._hosts | {change.step.id: change.state for change in self._changes}
         done = int((now - start) // live.window)
         recent = max(0, done - 1)
         offered = float(live.scheduled[recent]) if done else 0.0
@@ -211,8 +222,8 @@ class Trial:
                 total=self.plan.load.duration,
                 qps=tuple(float(n) * NS / live.window for n in live.completed[:done]),
                 error_ratio=float(live.failed[recent] / offered) if offered > 0 else 0.0,
-                hosts=dict(self._hosts),
-                fault_active=any(state.endswith("applied") for state in self._hosts.values()),
+                hosts=states,
+                fault_active=any(state.endswith("applied") for state in states.values()),
             )
         )
 

@@ -74,6 +74,9 @@ class WatchedTraffic:
         self._thread.join(timeout)
         return None if self._thread.is_alive() else self._status()
 
+    def call_off(self, overlay: int) -> None:
+        """There is no overlay: nothing is laid over what has no schedule."""
+
     def stop(self) -> int:
         """Stop asking. Return 0, or 1 where rows could not be written."""
         self._told.set()

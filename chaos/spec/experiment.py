@@ -16,12 +16,14 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, SkipValidation, ValidationError, ValidationInfo, field_validator
 
-from chaos.catalog import FaultRegistry, ProbeRegistry
-from chaos.contracts import Fault
-from chaos.errors import Place, SpecError, UnknownKind
+from chaos.catalog import FaultRegistry, LoadChangeRegistry, ProbeRegistry, Registry, load_changes
+from chaos.contracts import Cause, Fault, LoadChange
+from chaos.errors import InputError, Place, SpecError, UnknownKind
+from chaos.overlays import RatePiece
 from chaos.record.terms import STREAMED, Budget
 from chaos.spec.abort import Abort, AbortCondition, ProbeCondition
 from chaos.spec.budgets import Budgets, given
+from chaos.spec.changes import LoadStep, mistakes
 from chaos.spec.fields import Count, Delay, PositiveDuration, Spec, Text, Whole
 from chaos.spec.load import Load
 from chaos.spec.load_locust import Locust
@@ -29,6 +31,7 @@ from chaos.spec.load_prometheus import Traffic
 from chaos.spec.loads import AnyLoad
 from chaos.spec.places import Document, Path
 from chaos.spec.probes import GivenProbe, read_probes
+from chaos.spec.rates import intended_rates
 from chaos.spec.selection import Selection
 from chaos.spec.sheet import Sheet, found, nearest
 from chaos.spec.yaml import read_yaml
@@ -73,9 +76,27 @@ class MomentFrame(StepFrame):
     """How long to wait before it is undone, where the fault has an undo; not at all by default."""
 
 
-def frame_of(fault: type[Fault[Any]]) -> type[StepFrame]:
-    """Return the frame of a kind's steps: only what lasts must say how long."""
-    return StepFrame if fault.lasts else MomentFrame
+class LoadFrame(Spec):
+    """When a change of the load acts: on no host."""
+
+    at: Delay = 0.0
+    """When it begins, counted from the end of the baseline."""
+    for_: PositiveDuration = Field(alias="for")
+    """How long it lasts."""
+
+
+class LoadMomentFrame(LoadFrame):
+    """When a change of the load acts that may be over at once."""
+
+    for_: PositiveDuration = Field(default=0.0, alias="for")
+    """How long it lasts, where it does."""
+
+
+def frame_of(cause: type[Cause]) -> type[StepFrame | LoadFrame]:
+    """Return the frame of a kind's steps: only what lasts must say how long, and only what acts on hosts on which."""
+    if issubclass(cause, LoadChange):
+        return LoadFrame if cause.lasts else LoadMomentFrame
+    return StepFrame if cause.lasts else MomentFrame
 
 
 FRAME_KEYS = ("kind", *(field.alias or name for name, field in StepFrame.model_fields.items()))
@@ -110,8 +131,8 @@ class Experiment(Spec):
     """What is asked beside the load, as monitoring would ask it; each probe has samples and a detection of its own."""
     timeline: Timeline
     """The phases of the run."""
-    faults: SkipValidation[tuple[FaultStep, ...]] = ()
-    """What is done to which hosts; none at all makes a control run."""
+    faults: SkipValidation[tuple[FaultStep | LoadStep, ...]] = ()
+    """What is done to which hosts, and to the load; none at all makes a control run."""
     abort: tuple[Abort, ...] = ()
     """Conditions that end the run early, like "goodput < 50% for 10s" or "probe healthz unhealthy for 5s"; the faults
     are undone. A PromQL query is a mapping."""
@@ -141,15 +162,41 @@ class Experiment(Spec):
         """The file it came from; one without places for an experiment made in code."""
         return self._document or Document(self.name, None, {})
 
+    @property
+    def host_steps(self) -> tuple[tuple[int, FaultStep], ...]:
+        """What is done to hosts, each with its index among the faults."""
+        return tuple((index, step) for index, step in enumerate(self.faults) if isinstance(step, FaultStep))
+
+    @property
+    def load_steps(self) -> tuple[tuple[int, LoadStep], ...]:
+        """What is done to the load, each with its index among the faults."""
+        return tuple((index, step) for index, step in enumerate(self.faults) if isinstance(step, LoadStep))
+
+    def rates(self, seed: int) -> tuple[RatePiece, ...]:
+        """Return the rate that is intended over time, none where it is one throughout or nobody knows.
+
+        Raises InputError for a trace that is wrong; `seed` is that of the load.
+        """
+        if not isinstance(self.load, Load):
+            return ()
+        times = self.timeline
+        return intended_rates(self.load.arrivals, times.warmup, times.baseline, times.observe, seed)
+
     def place(self, path: Path) -> Place:
         """Return where a value stands in the file."""
         return self.document.place(path)
 
 
-def load_experiment(path: FilePath, faults: FaultRegistry, probes: ProbeRegistry | None = None) -> Experiment:
+def load_experiment(
+    path: FilePath,
+    faults: FaultRegistry,
+    probes: ProbeRegistry | None = None,
+    changes: LoadChangeRegistry | None = None,
+) -> Experiment:
     """Read an experiment. Raises SpecError with every mistake, each at file:line:column.
 
-    `probes` are the kinds of the catalogue by default, which are loaded only where the file has a probe.
+    `probes` and `changes` of the load are the kinds of the catalogue by default, those of probes loaded only where the
+    file has one.
     """
     document = read_yaml(path, SpecError)
     sheet = Sheet(document)
@@ -157,7 +204,8 @@ def load_experiment(path: FilePath, faults: FaultRegistry, probes: ProbeRegistry
     if raw is not document.value:
         sheet.wrong((), f"an experiment is a mapping that starts with `name:`; found {found(document.value)}")
         sheet.close(SpecError)
-    steps = _read_steps(sheet, raw.get("faults", []), faults, path.parent)
+    kinds = faults.beside(load_changes() if changes is None else changes)
+    steps = _read_steps(sheet, raw.get("faults", []), kinds, path.parent)
     _check_times(sheet, steps, raw.get("timeline"))
     asked = read_probes(sheet, raw["probes"], probes) if "probes" in raw else ()
     experiment = sheet.check(
@@ -165,6 +213,7 @@ def load_experiment(path: FilePath, faults: FaultRegistry, probes: ProbeRegistry
     )
     if experiment:
         _check_load(sheet, experiment)
+        _check_changes(sheet, experiment)
         _check_abort(sheet, experiment)
     sheet.close(SpecError)
     assert experiment is not None, "the sheet raises when a model has mistakes"
@@ -172,7 +221,7 @@ def load_experiment(path: FilePath, faults: FaultRegistry, probes: ProbeRegistry
     return experiment
 
 
-def _read_steps(sheet: Sheet, raw: Any, faults: FaultRegistry, folder: FilePath) -> dict[int, FaultStep]:
+def _read_steps(sheet: Sheet, raw: Any, faults: Registry[Cause], folder: FilePath) -> dict[int, FaultStep | LoadStep]:
     """Return the steps that have no mistake, by their index in the file."""
     if not isinstance(raw, list):
         sheet.wrong(("faults",), f"must be a list; found {found(raw)}")
@@ -181,7 +230,9 @@ def _read_steps(sheet: Sheet, raw: Any, faults: FaultRegistry, folder: FilePath)
     return {index: step for index, step in read.items() if step}
 
 
-def _read_step(sheet: Sheet, at: Path, raw: Any, faults: FaultRegistry, folder: FilePath) -> FaultStep | None:
+def _read_step(
+    sheet: Sheet, at: Path, raw: Any, faults: Registry[Cause], folder: FilePath
+) -> FaultStep | LoadStep | None:
     if not isinstance(raw, dict):
         sheet.wrong(at, f"must be a mapping that starts with `kind:`; found {found(raw)}")
         return None
@@ -189,10 +240,12 @@ def _read_step(sheet: Sheet, at: Path, raw: Any, faults: FaultRegistry, folder: 
     own = {key: raw[key] for key in raw if key not in FRAME_KEYS}
     frame = sheet.check(frame_of(cls) if cls else StepFrame, {k: raw[k] for k in FRAME_KEYS[1:] if k in raw}, at)
     fault = sheet.check(cls, own, at, context={"folder": folder}, beside=FRAME_KEYS) if cls else None
-    return FaultStep(fault, frame.on, frame.at, frame.for_, frame.start, frame.min_hosts) if frame and fault else None
+    if isinstance(frame, StepFrame) and isinstance(fault, Fault):
+        return FaultStep(fault, frame.on, frame.at, frame.for_, frame.start, frame.min_hosts)
+    return LoadStep(fault, frame.at, frame.for_) if frame and isinstance(fault, LoadChange) else None
 
 
-def _read_kind(sheet: Sheet, at: Path, kind: Any, faults: FaultRegistry) -> type[Fault[Any]] | None:
+def _read_kind(sheet: Sheet, at: Path, kind: Any, faults: Registry[Cause]) -> type[Cause] | None:
     if not isinstance(kind, str):
         kinds = ", ".join(known for known, _ in faults)
         sheet.wrong((*at, "kind"), f"must name a fault; found {found(kind)} (there are: {kinds})")
@@ -204,7 +257,7 @@ def _read_kind(sheet: Sheet, at: Path, kind: Any, faults: FaultRegistry) -> type
         return None
 
 
-def _check_times(sheet: Sheet, steps: dict[int, FaultStep], timeline: Any) -> None:
+def _check_times(sheet: Sheet, steps: dict[int, FaultStep | LoadStep], timeline: Any) -> None:
     """Note each step that outlasts the observation."""
     try:
         observe = Timeline.model_validate(timeline).observe
@@ -230,6 +283,21 @@ def _check_load(sheet: Sheet, experiment: Experiment) -> None:
     before = experiment.timeline.warmup + experiment.timeline.baseline
     if isinstance(load, Traffic) and (why := load.misfit(before)):
         sheet.wrong(("load", "interval"), why)
+
+
+def _check_changes(sheet: Sheet, experiment: Experiment) -> None:
+    """Note each change that the load can't have."""
+    if not experiment.load_steps:
+        return
+    try:
+        rates = experiment.rates(experiment.seed)
+    except InputError:
+        return  # what is wrong with a trace is noted with the load
+    for at, text in mistakes(experiment.load_steps, experiment.load, rates):
+        sheet.wrong(at, text)
+    for index, step in experiment.load_steps:
+        if step.at >= experiment.timeline.observe:
+            sheet.wrong(("faults", index, "at"), "begins as the observation ends; nothing of it would be sent")
 
 
 def _check_abort(sheet: Sheet, experiment: Experiment) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ from probes.url import has_credentials
 _PLACEHOLDER = re.compile(r"\{([\w.-]+)\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a field name, RFC 9110 5.6.2
 _FRAMING = ("content-length", "transfer-encoding", "upgrade", "expect")
+_MOST_KEYS = 1_000_000
 _FIELD_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # no control characters but tab, RFC 9110 5.5
 
 
@@ -59,6 +60,12 @@ def check_template(url: str) -> str:
     return url
 
 
+def _not_too_many(keys: int) -> int:
+    if keys > _MOST_KEYS:
+        raise ValueError(f"must be at most {_MOST_KEYS}; found {keys}")
+    return keys
+
+
 def _headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
@@ -78,9 +85,10 @@ class LoadClass(Spec):
     weight: PositiveNumber = 1.0
     """The share of this class is its weight by the sum of all weights."""
     json_: Any = Field(default=None, alias="json")
-    """The body, sent as JSON. `{seq}` becomes the number of the request, `{rand}` a random one, `{prompt}` a line of
-    `prompts`; with a trace, `{context_tokens}` and `{generated_tokens}` its numbers (a string of nothing else becomes a
-    number: `max_tokens: "{generated_tokens}"`), and `{context}` that many words as a stand-in for tokens."""
+    """The body, sent as JSON. `{seq}` becomes the number of the request, `{rand}` a random one, `{key}` one of
+    the load's `keys`, `{prompt}` a line of `prompts`; with a trace, `{context_tokens}` and `{generated_tokens}` its
+    numbers (a string of nothing else becomes a number: `max_tokens: "{generated_tokens}"`), and `{context}` that many
+    words as a stand-in for tokens."""
     body: Annotated[str, StringConstraints(strict=True, min_length=1)] | None = None
     """The body, sent as it stands but for the same placeholders."""
     prompts: LocalFile | None = None
@@ -96,6 +104,10 @@ class LoadClass(Spec):
     def has_json(self) -> bool:
         """Whether the body is JSON."""
         return "json_" in self.model_fields_set
+
+    def texts(self) -> Iterator[tuple[Path, str]]:
+        """Yield every text in the body, with its path."""
+        return _texts(self.json_, ("json",)) if self.has_json else _texts(self.body, ("body",))
 
 
 class Slo(Spec):
@@ -154,6 +166,8 @@ class Load(Spec):
     """When requests are sent."""
     prompts: LocalFile | None = None
     """A file with one prompt a line, relative to the experiment's: they are shuffled and taken in turn."""
+    keys: Annotated[Count, AfterValidator(_not_too_many)] | None = None
+    """How many keys `{key}` in a body is drawn from, all alike but under a skew."""
     timeout: PositiveDuration = 10.0
     """A request without a complete answer by then is given up."""
     connect_timeout: PositiveDuration = 3.0
@@ -211,6 +225,25 @@ class Load(Spec):
             raise ValueError("the classes have bodies and no method is given; write method: POST")
         return self
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether a body has token counts of a trace in it."""
+        from probes.template import FROM_TRACE
+
+        return self._fills({*FROM_TRACE})
+
+    @property
+    def drawn_keys(self) -> int | None:
+        """How many keys requests are drawn about; None where no body has a key in it."""
+        from probes.template import FROM_KEYS
+
+        return self.keys if self._fills({*FROM_KEYS}) else None
+
+    def _fills(self, names: Set[str]) -> bool:
+        from probes.template import names_in
+
+        return any(names & names_in(text) for kind in self.classes for _, text in kind.texts())
+
     def mistakes(self, duration: float) -> Iterator[tuple[Path, str]]:
         """Yield what a load of `duration` s would find wrong, each with the path it stands at."""
         from probes.errors import PlanError
@@ -222,9 +255,8 @@ class Load(Spec):
         for index, kind in enumerate(self.classes):
             files["classes", index, "prompts"] = kind.prompts
             prompts, trace = bool(kind.prompts or self.prompts), self.arrivals.process == "trace"
-            texts = _texts(kind.json_, ("json",)) if kind.has_json else _texts(kind.body, ("body",))
-            for at, text in texts:
-                if why := unfilled(text, prompts=prompts, trace=trace):
+            for at, text in kind.texts():
+                if why := unfilled(text, prompts=prompts, trace=trace, keys=self.keys is not None):
                     yield ("classes", index, *at), why
         for at, file in files.items():
             try:

@@ -36,7 +36,7 @@ def check_references(experiment: Experiment, inventory: Inventory) -> None:
     for index, condition in enumerate(experiment.abort):
         if isinstance(condition, GivenQuery):
             complaints += _of_url(("abort", index, "prometheus"), condition.prometheus, inventory)
-    for index, step in enumerate(experiment.faults):
+    for index, step in experiment.host_steps:
         complaints += [(("faults", index, *path), text) for path, text in _of_step(step, inventory)]
     if not complaints:
         complaints = list(_clashes(experiment, inventory))
@@ -106,7 +106,7 @@ def _of_step(step: FaultStep, inventory: Inventory) -> Iterator[Complaint]:
 
 def _clashes(experiment: Experiment, inventory: Inventory) -> Iterator[Complaint]:
     """Yield faults that can't be on one host at once and are sure to be; where hosts are drawn, the plan tells."""
-    for (_, first), (index, second) in combinations(enumerate(experiment.faults), 2):
+    for (_, first), (index, second) in combinations(experiment.host_steps, 2):
         if first.at >= second.at + second.for_ or second.at >= first.at + first.for_:
             continue
         hosts = [candidates(step.on, inventory) for step in (first, second)]

@@ -11,17 +11,24 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from chaos.catalog import FaultRegistry, ProbeRegistry
-from chaos.spec.experiment import Experiment, MomentFrame, StepFrame, frame_of
+from chaos.catalog import FaultRegistry, LoadChangeRegistry, ProbeRegistry, load_changes
+from chaos.spec.experiment import Experiment, LoadFrame, LoadMomentFrame, MomentFrame, StepFrame, frame_of
 from chaos.spec.probes import written
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def experiment_schema(faults: FaultRegistry, probes: ProbeRegistry) -> dict[str, Any]:
-    """Return the schema of an experiment file, with a form of a step for each kind of fault, and one for each probe."""
-    kinds, asked = dict(faults), {kind: written(cls) for kind, cls in probes}
-    models: list[type[BaseModel]] = [Experiment, StepFrame, MomentFrame, *kinds.values(), *asked.values()]
+def experiment_schema(
+    faults: FaultRegistry, probes: ProbeRegistry, changes: LoadChangeRegistry | None = None
+) -> dict[str, Any]:
+    """Return the schema of an experiment file, with a form of a step for each kind of fault, and one for each probe.
+
+    `changes` of the load are those of the catalogue by default.
+    """
+    kinds = dict(faults.beside(load_changes() if changes is None else changes))
+    asked = {kind: written(cls) for kind, cls in probes}
+    frames = (StepFrame, MomentFrame, LoadFrame, LoadMomentFrame)
+    models: list[type[BaseModel]] = [Experiment, *frames, *kinds.values(), *asked.values()]
     refs, schema = models_json_schema([(model, "validation") for model in models])
     definitions = schema["$defs"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -13,7 +12,7 @@ import chaos.faults
 import probes.health
 from chaos import catalog
 from chaos.cli.app import app
-from chaos.contracts import Fault
+from chaos.contracts import Cause, Fault, LoadChange
 from chaos.errors import DuplicateKind, UnknownKind
 from chaos.faults.netem import Netem
 from chaos.faults.node_kill import NodeKill
@@ -30,6 +29,7 @@ FAULTS = sorted(Path(inspect.getfile(chaos.faults)).parent.glob("[!_]*.py"))
 KINDS = [
     "affinity",
     "bandwidth",
+    "burst",
     "clock",
     "command",
     "conntrack_full",
@@ -55,11 +55,12 @@ KINDS = [
     "process_pause",
     "service",
     "setting",
+    "skew",
     "sysctl",
 ]
 PROBES = ["command", "http", "icmp", "promql", "tcp"]
 OUR_PROBES = [cls for _, cls in catalog.health_probes() if cls.__module__.startswith("probes.health.")]
-OURS = [cls for _, cls in catalog.faults() if cls.__module__.startswith("chaos.faults.")]
+OURS = [cls for _, cls in catalog.causes() if cls.__module__.startswith("chaos.faults.")]
 
 
 def test_the_kinds() -> None:
@@ -72,9 +73,9 @@ def test_a_kind_is_a_file() -> None:
 
 
 @pytest.mark.parametrize("cls", OURS, ids=KINDS)
-def test_it_says_what_it_is(cls: type[Fault[Any]]) -> None:
+def test_it_says_what_it_is(cls: type[Cause]) -> None:
     assert cls.__doc__
-    assert cls.__doc__ != Fault.__doc__
+    assert cls.__doc__ not in (Fault.__doc__, LoadChange.__doc__)
     assert (inspect.getmodule(cls).__doc__ or "").startswith(f"{cls.kind}: ")
     assert {name for name, field in cls.model_fields.items() if not field.description} == set()
 
@@ -86,14 +87,16 @@ def test_it_has_cases_of_acting_and_of_refusing(kind: str) -> None:
 
 
 @pytest.mark.parametrize("cls", OURS, ids=KINDS)
-def test_its_release_is_said(cls: type[Fault[Any]]) -> None:
+def test_its_release_is_said(cls: type[Cause]) -> None:
     assert cls.release != "none"
 
 
 @pytest.mark.parametrize("cls", OURS, ids=KINDS)
-def test_its_example_is_a_step_as_it_stands_in_an_experiment(cls: type[Fault[Any]], tmp_path: Path) -> None:
+def test_its_example_is_a_step_as_it_stands_in_an_experiment(cls: type[Cause], tmp_path: Path) -> None:
     file = tmp_path / "example.yaml"
-    file.write_text(CONTROL.read_text().replace("faults: []", f"faults: [{cls.example}]"))
+    keyed = 'method: POST, keys: 9, classes: [{name: a, body: "{key}"}], arrivals:'
+    text = CONTROL.read_text().replace("arrivals:", keyed)
+    file.write_text(text.replace("faults: []", f"faults: [{cls.example}]"))
     experiment = load_experiment(file, catalog.faults())
     assert [step.fault.kind for step in experiment.faults] == [cls.kind]
     check_references(experiment, load_inventory(CONTROL.parents[1] / "good-inventory.yaml"))

@@ -26,7 +26,7 @@ def test_its_experiment_is_the_one_in_the_file() -> None:
 
 
 def test_its_table_of_faults_is_the_catalogue() -> None:
-    assert catalog_table(catalog.faults()) in README
+    assert catalog_table(catalog.causes()) in README
 
 
 def test_its_probes_can_be_run_and_its_table_has_every_kind(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every case in tests/cases/faults: what hosts really printed, and what each fault makes of it.
+"""Every case in tests/cases/faults of a fault on hosts: what these really printed, and what each fault makes of it.
 
 The netem cases were recorded on Linux 6.1 with iproute2 6.1, where `apply` and `revert` were run as they stand here;
 the process cases in a PID namespace; the partition cases with nftables 1.0.6 in a network namespace.
@@ -19,7 +19,7 @@ from chaos.run.injector import read
 from tests.unit.faults.fault_transcript import Transcript
 
 CASES = Path(__file__).parents[2] / "cases" / "faults"
-ALL = sorted(CASES.glob("*/*.json"))
+ALL = [path for kind, _ in catalog.faults() for path in sorted((CASES / kind).glob("*.json"))]
 ACTING = [path for path in ALL if json.loads(path.read_text())["objection"] is None]
 
 

@@ -78,6 +78,8 @@ class Script:
     load_status: int | None = 0
     started: bool = True
     extra: Sequence[dict[str, Any]] = ()
+    terms: dict[str, Any] = field(default_factory=dict)
+    """What the terms say otherwise than the script."""
     zero: int = 5_000 * NS
     seed: int = 0
     shuffled: bool = False
@@ -114,7 +116,7 @@ def terms(script: Script) -> dict[str, Any]:
         "observe": script.observe,
         "window": script.window,
         "budgets": [{"name": name, "limit": limit} for name, limit in script.budgets.items()],
-    }
+    } | script.terms
 
 
 def events(script: Script) -> list[dict[str, Any]]:

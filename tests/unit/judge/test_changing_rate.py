@@ -9,7 +9,8 @@ import pytest
 
 from chaos.judge import judge
 from chaos.judge.verdict import Verdict
-from chaos.record.terms import RatePiece, Terms
+from chaos.overlays import RatePiece
+from chaos.record.terms import Terms
 
 from .scripted import Injected, Outage, Script, write
 

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.errors import InputError, Refusal
+from chaos.overlays import RatePiece
 from chaos.record.calibration import Calibration, OwnFluctuation
-from chaos.record.terms import Budget, RatePiece, Terms
+from chaos.record.terms import Budget, Terms
 from chaos.run import calibration
 from chaos.run.calibration import calibrate, path_of, refuse_unmeasurable, store, stored, this_machine
 

@@ -29,8 +29,8 @@ from chaos.record.recording import Recording
 from chaos.run.dask_load import spread
 from chaos.run.generators import Load, generators
 from chaos.spec.inventory import Host
-from probes.load import schedule_of
 from probes.plan import LoadPlan
+from probes.superposition import schedule_of
 from tests.unit.probes.oracle_server import Oracle, running
 from tests.unit.run.shared_load import plan_of
 from tests.unit.targets.real_sshd import RealSshd

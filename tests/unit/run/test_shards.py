@@ -17,8 +17,8 @@ from chaos.record.recording import Recording
 from chaos.run.generators import generators
 from chaos.run.runner import Runner
 from chaos.run.trial import Snapshot
-from probes.load import schedule_of
 from probes.plan import LoadPlan
+from probes.superposition import schedule_of
 from tests.unit.probes.oracle_server import running
 from tests.unit.run.shared_load import Quiet, plan_of
 

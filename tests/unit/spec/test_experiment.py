@@ -27,7 +27,7 @@ def own(experiment: Experiment) -> Load:
 def test_the_documented_experiment(registry: FaultRegistry) -> None:
     del registry
     experiment = load_experiment(CASES / "good" / "worker-latency.yaml", chaos.catalog.faults())
-    (step,) = experiment.faults
+    ((_, step),) = experiment.host_steps
     assert experiment.name == "50 ms on one worker"
     assert [(c.name, c.weight) for c in own(experiment).classes] == [("hot", 90.0), ("cold", 10.0)]
     assert (step.fault.kind, step.on, step.at, step.for_) == (
@@ -51,7 +51,7 @@ def shorthands(registry: FaultRegistry) -> Experiment:
 def test_shorthands(shorthands: Experiment) -> None:
     assert (shorthands.name, shorthands.hypothesis, shorthands.tags) == ("on", "no", ("yes", "1:30"))
     assert own(shorthands).arrivals.rate == pytest.approx(20.0)
-    assert [(s.on, s.at, s.for_) for s in shorthands.faults] == [
+    assert [(s.on, s.at, s.for_) for _, s in shorthands.host_steps] == [
         ("worker-1", 0.0, 20.0),
         (On(hosts=("worker-1", "worker-2")), 30.0, 20.0),
         (On(group="workers", pick=Pick(share=0.5)), 60.0, 20.0),

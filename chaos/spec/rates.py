@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from chaos.errors import InputError
-from chaos.record.terms import RatePiece
-
-if TYPE_CHECKING:
-    from chaos.plan.plan import PlannedLoad
+from chaos.overlays import RatePiece
+from chaos.spec.arrivals import Arrivals
 
 _PARTS = 100
 
 
-def intended_rates(load: PlannedLoad, warmup: float, baseline: float, observe: float) -> tuple[RatePiece, ...]:
+def intended_rates(
+    arrivals: Arrivals, warmup: float, baseline: float, observe: float, seed: int
+) -> tuple[RatePiece, ...]:
     """Return the pieces, or none where one rate is meant throughout. Raises InputError for a trace that is wrong."""
     begin = -warmup - baseline
-    if load.trace is not None:
-        return _counted(load, load.trace, _edges(begin, -baseline, 0.0, observe))
+    if arrivals.trace is not None:
+        return _counted(arrivals, arrivals.trace, _edges(begin, -baseline, 0.0, observe), seed)
     pieces = []
-    for step in load.steps:
-        end = observe if step.seconds is None else begin + step.seconds
-        pieces.append(RatePiece(begin=begin, end=end, first=step.first, last=step.last))
+    for step in arrivals.steps:
+        end = observe if step.for_ is None else begin + step.for_
+        first, last = step.rates
+        pieces.append(RatePiece(begin=begin, end=end, first=first, last=last))
         begin = end
     return tuple(pieces)
 
@@ -46,7 +46,7 @@ def _edges(*marks: float) -> list[float]:
     return edges
 
 
-def _counted(load: PlannedLoad, trace: str, edges: list[float]) -> tuple[RatePiece, ...]:
+def _counted(arrivals: Arrivals, trace: str, edges: list[float], seed: int) -> tuple[RatePiece, ...]:
     import numpy as np
 
     from probes.errors import PlanError
@@ -54,7 +54,7 @@ def _counted(load: PlannedLoad, trace: str, edges: list[float]) -> tuple[RatePie
 
     counts = np.zeros(len(edges) - 1, np.int64)
     try:
-        for offsets in Replay.of(trace, load.fit, load.rate, load.duration, load.seed).offsets():
+        for offsets in Replay.of(trace, arrivals.fit, arrivals.rate, edges[-1] - edges[0], seed).offsets():
             counts += np.histogram(offsets / 1e9 + edges[0], edges)[0]
     except PlanError as error:
         raise InputError(str(error)) from error
