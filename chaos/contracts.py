@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from chaos.kernel import Beside, Flow, Place, Qdisc
+from chaos.kernel import Beside, Ets, Flow, Pfc, Place, Qdisc
 from chaos.selection import EVERYTHING, FAMILIES, Selection, Steer
 
 S = TypeVar("S")
@@ -45,6 +45,13 @@ class LinkState:
 
 
 @dataclass(frozen=True, slots=True)
+class DcbState:
+    """Ask for the data centre bridging of an interface (`kernel.Dcb`)."""
+
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
 class ControlPath:
     """Ask which flows carry this very connection (tuple of `kernel.Flow`; empty where no network is between)."""
 
@@ -63,7 +70,7 @@ class Power:
     boot: str = field(default="", compare=False)
 
 
-Question = Output | LinkState | ControlPath | PowerState
+Question = Output | LinkState | DcbState | ControlPath | PowerState
 
 
 @dataclass(frozen=True)
@@ -132,13 +139,21 @@ class UprootQdisc:
 
 
 @dataclass(frozen=True, slots=True)
+class SetDcb:
+    """Set which priorities of an interface pause, or how its traffic classes share; the rest of its DCB stays."""
+
+    interface: str
+    wanted: Pfc | Ets
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchPower:
     """Cut or give power through the inventory's power controller."""
 
     on: bool
 
 
-Action = Shell | PlantQdisc | UprootQdisc | SwitchPower
+Action = Shell | PlantQdisc | UprootQdisc | SetDcb | SwitchPower
 
 
 @dataclass(frozen=True, slots=True)
