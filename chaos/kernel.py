@@ -125,8 +125,8 @@ class Flow:
 class Pfc:
     """Priority-based flow control of an interface (IEEE 802.1Q, clause 36): which priorities, of 0 to 7, it pauses.
 
-    `classes` is of how many traffic classes it can do so at once, `delay` what a peer needs to stop, in bits. `sent` and
-    `received` count the pause frames of each priority.
+    `classes` is of how many traffic classes it can do so at once, `delay` what a peer needs to stop, in bits. `sent`
+    and `received` count the pause frames of each priority.
     """
 
     priorities: frozenset[int]

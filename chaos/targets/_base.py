@@ -36,7 +36,7 @@ _log = logging.getLogger("gameday.targets")
 
 
 class HostTarget(ABC):
-    """A host that runs sh. Subclasses say how; those that speak netlink also override `look`, `link`, `dcb` and `make`."""
+    """A host that runs sh. Subclasses say how; netlink also overrides `look`, `link`, `dcb` and `make`."""
 
     def __init__(self, name: str, power: PowerController | None = None) -> None:
         self.name = name

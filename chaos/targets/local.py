@@ -63,7 +63,7 @@ class LocalTarget(HostTarget):
         return self._netlink.dcb(interface)
 
     def make(self, action: PlantQdisc | UprootQdisc | SetDcb) -> str:
-        """Make or set a kernel object by netlink; what waits for packets to leave, or puts a former root back, is sh."""
+        """Make or set a kernel object by netlink; waiting for packets to leave, and a former root, are sh."""
         match action:
             case PlantQdisc(place=place):
                 if isinstance(place, Beside):

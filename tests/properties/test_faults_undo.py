@@ -23,7 +23,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "process_kill": {"match": "^serve"},
     "process_pause": {"match": "^serve"},
 }
-# nft's text and payloads are no fake's to understand: tests/unit/faults/test_*_for_real.py
+# nft's text and payloads are no fake's to understand: tests/unit/faults/test_*_for_real.py, tests/integration/vm
 ON_A_KERNEL = {
     "affinity",
     "clock",
@@ -35,6 +35,7 @@ ON_A_KERNEL = {
     "disk_throttle",
     "dns",
     "dns_answer",
+    "ets",
     "fd_exhaustion",
     "link_down",
     "loss",
@@ -44,6 +45,7 @@ ON_A_KERNEL = {
     "mtu_black_hole",
     "node_reboot",
     "partition",
+    "pfc",
     "port_exhaustion",
     "service",
     "setting",
