@@ -40,10 +40,7 @@ from chaos.kernel import Dcb, Ets, Flow, Pfc
 from chaos.names import InterfaceName
 
 OFF = "off"
-RELEASE = (
-    "some adapters restart the link at each change, also when it is put back (1 to 5 s without it); what a pause "
-    "holds back is sent at once when it ends"
-)
+RESTARTS = "some adapters restart the link at each change, also when it is put back (1 to 5 s without it)"
 _TUNABLE = "pfc-prevention-tout"
 
 _REST = """
@@ -113,7 +110,6 @@ class Seen:
 class DcbFault(Fault[Seen], ABC):
     """A fault that sets a part of an interface's DCB: all of it but which part."""
 
-    release: ClassVar[str] = RELEASE
     shade: ClassVar[str] = "#7a6a9b"
     settle: ClassVar[float] = 20.0
 

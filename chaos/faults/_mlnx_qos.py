@@ -11,7 +11,8 @@ from chaos.faults._dcb import Driver
 from chaos.kernel import Dcb, Ets, Pfc
 
 _ENABLED = r"sed -n 's/^[[:space:]]*enabled[[:space:]]*//p'"
-_CLASSES = """awk '$1 == "tc:" { tc = $2; tsa = $6; bw = $8 } $1 == "priority:" { print $2, tc, tsa, bw }' | sort"""
+_CLASSES = """awk '$1 == "tc:" { tc = $2; sub(/.*tsa: /, ""); sub(/ *$/, ""); share = $0 }
+$1 == "priority:" { print $2, tc, share }' | sort"""
 _MODES = {"OS controlled": frozenset({"host", "ieee"}), "Firmware controlled": frozenset({"lld-managed", "ieee"})}
 
 
@@ -49,10 +50,8 @@ class MlnxQos(Driver):
             on = ["1" if number in wanted.priorities else "0" for number in range(8)]
             until = f'[ "$(echo $({show} | {_ENABLED}))" = {quote(" ".join(on))} ]'
             return Shell(f"{show} --pfc {','.join(on)} >/dev/null", until=until)
-        lists = [
-            f"--{name} {','.join(map(str, values))}"
-            for name, values in (("tsa", wanted.tc_tsa), ("tcbw", _shares(wanted)), ("prio_tc", wanted.prio_tc))
-        ]
+        maps = {"tsa": wanted.tc_tsa, "tcbw": _shares(wanted), "prio_tc": wanted.prio_tc}
+        lists = [f"--{name} {','.join(map(str, values))}" for name, values in maps.items() if values]
         until = f'[ "$({show} | {_CLASSES})" = {quote(_classes(wanted))} ]'
         return Shell(f"{show} {' '.join(lists)} >/dev/null", until=until)
 
@@ -80,15 +79,14 @@ def _ets(said: str) -> Ets | None:
 
 
 def _shares(wanted: Ets) -> list[int]:
-    """Return the share of each class; of one that has none it prints nothing, and takes anything."""
-    return [bw if tsa == "ets" else 0 for tsa, bw in zip(wanted.tc_tsa, wanted.tc_bw, strict=True)]
+    """Return the share of each class, 0 for one that has none: something must stand there; nothing where none has."""
+    shares = [bw if tsa == "ets" else 0 for tsa, bw in zip(wanted.tc_tsa, wanted.tc_bw, strict=True)]
+    return shares if "ets" in wanted.tc_tsa else []
 
 
 def _classes(wanted: Ets) -> str:
     """Return what `_CLASSES` makes of its output once this is set."""
-    shares = _shares(wanted)
-    rows = []
-    for priority, tc in enumerate(wanted.prio_tc):
-        tsa = wanted.tc_tsa[tc]
-        rows.append(f"{priority} {tc} {tsa}, {shares[tc]}%" if tsa == "ets" else f"{priority} {tc} {tsa} ")
-    return "\n".join(rows)
+    algorithms = [
+        f"{tsa}, bw: {bw}%" if tsa == "ets" else tsa for tsa, bw in zip(wanted.tc_tsa, wanted.tc_bw, strict=True)
+    ]
+    return "\n".join(f"{priority} {tc} {algorithms[tc]}" for priority, tc in enumerate(wanted.prio_tc))

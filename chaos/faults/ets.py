@@ -34,6 +34,7 @@ class Ets(DcbFault):
 
     kind: ClassVar[str] = "ets"
     example: ClassVar[str] = "{kind: ets, on: {group: workers, pick: 1}, for: 20s, tc_bw: {0: 95, 3: 5}}"
+    release: ClassVar[str] = f"{_dcb.RESTARTS}; what a class has queued is sent at the share it had before"
     needs: ClassVar[tuple[Need, ...]] = _dcb.needs("dcb", "mlnx_qos")
 
     tc_bw: dict[OneOfEight, Annotated[int, Field(ge=0, le=100)]] = Field(
@@ -87,12 +88,10 @@ class Ets(DcbFault):
         most = max([-1, *self.tc_bw, *self.tc_tsa, *self.prio_tc.values()])
         empty = sorted(set(range(8)) - set(wanted.prio_tc)) if self.driver == "mlnx_qos" else []
         for why, objects in {
-            f"mlnx_qos shows no class that has no priority, and class {', '.join(map(str, empty))} would have none": bool(
-                empty
-            ),
+            f"class {_listed(empty)} would have no priority, and mlnx_qos shows no such class": bool(empty),
             f"{name} has {classes} traffic classes; number {most} was asked for": most >= classes > 0,
             f"{name} is set so already": wanted == before.dcb.ets,
-            f"class {', '.join(map(str, shareless))} of {name} does not share (its algorithm is not ets), so a share "
+            f"class {_listed(shareless)} of {name} does not share (its algorithm is not ets), so a share "
             "of it means nothing; set its tc_tsa as well": bool(shareless),
             f"the shares of {name} would be {sum(shares.values())} % together ({listed}), and must be 100": bool(shares)
             and sum(shares.values()) != 100,
@@ -108,3 +107,7 @@ class Ets(DcbFault):
 
 def _with(former: Sequence[T], named: Mapping[int, T]) -> tuple[T, ...]:
     return tuple(named.get(number, value) for number, value in enumerate(former))
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -36,6 +36,7 @@ class Pfc(DcbFault):
 
     kind: ClassVar[str] = "pfc"
     example: ClassVar[str] = "{kind: pfc, on: {group: workers, pick: 1}, for: 20s, priorities: []}"
+    release: ClassVar[str] = f"{_dcb.RESTARTS}; what a pause held back is sent at once when it ends"
     needs: ClassVar[tuple[Need, ...]] = _dcb.needs("dcb", "mlnx_qos", "pfcwd")
 
     priorities: tuple[Priority, ...] | None = Field(

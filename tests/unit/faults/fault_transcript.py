@@ -11,7 +11,6 @@ from chaos.kernel import Flow
 from chaos.targets._base import HostTarget
 from chaos.targets.power import PowerController
 
-
 _SAID_BY = {"link": "tc -s -j qdisc", "dcb": "dcb -j", "mlnx_qos": "mlnx_qos -i", "sonic": "pfcwd show"}
 
 
