@@ -151,8 +151,9 @@ class FakeTarget(HostTarget):
     def make(self, action: PlantQdisc | UprootQdisc | SetDcb) -> str:
         """Change an interface as the kernel would."""
         if isinstance(action, SetDcb):
-            part = "pfc" if isinstance(action.wanted, Pfc) else "ets"
-            self.bridging[action.interface] = replace(self.dcb(action.interface), **{part: action.wanted})
+            former, wanted = self.dcb(action.interface), action.wanted
+            now = replace(former, pfc=wanted) if isinstance(wanted, Pfc) else replace(former, ets=wanted)
+            self.bridging[action.interface] = now
             return ""
         link = self.link(action.interface)
         if isinstance(action, PlantQdisc):

@@ -42,6 +42,7 @@ def parse(printed: str) -> Dcb:
 def put(action: SetDcb) -> Rendered:
     """Render the setting of a part as sh, and the condition that it is so."""
     dev, wanted = quote(action.interface), action.wanted
+    maps: dict[str, Iterable[object]]
     if isinstance(wanted, Pfc):
         part, maps = "pfc", {"prio-pfc": ["on" if number in wanted.priorities else "off" for number in range(8)]}
     else:
