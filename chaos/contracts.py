@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from chaos.kernel import Beside, Flow, Place, Qdisc
+from chaos.kernel import Beside, Ets, Flow, Pfc, Place, Qdisc
 from chaos.overlays import LoadView, Overlay, Sent
 from chaos.selection import EVERYTHING, FAMILIES, Selection, Steer
 
@@ -48,6 +48,13 @@ class LinkState:
 
 
 @dataclass(frozen=True, slots=True)
+class DcbState:
+    """Ask for the data centre bridging of an interface (`kernel.Dcb`)."""
+
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
 class ControlPath:
     """Ask which flows carry this very connection (tuple of `kernel.Flow`; empty where no network is between)."""
 
@@ -66,7 +73,7 @@ class Power:
     boot: str = field(default="", compare=False)
 
 
-Question = Output | LinkState | ControlPath | PowerState
+Question = Output | LinkState | DcbState | ControlPath | PowerState
 
 
 @dataclass(frozen=True)
@@ -135,13 +142,21 @@ class UprootQdisc:
 
 
 @dataclass(frozen=True, slots=True)
+class SetDcb:
+    """Set which priorities of an interface pause, or how its traffic classes share; the rest of its DCB stays."""
+
+    interface: str
+    wanted: Pfc | Ets
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchPower:
     """Cut or give power through the inventory's power controller."""
 
     on: bool
 
 
-Action = Shell | PlantQdisc | UprootQdisc | SwitchPower
+Action = Shell | PlantQdisc | UprootQdisc | SetDcb | SwitchPower
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,53 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
+class Pfc:
+    """Priority-based flow control of an interface (IEEE 802.1Q, clause 36): which priorities, of 0 to 7, it pauses.
+
+    `classes` is of how many traffic classes it can do so at once, `delay` what a peer needs to stop, in bits. `sent`
+    and `received` count the pause frames of each priority.
+    """
+
+    priorities: frozenset[int]
+    classes: int = 8
+    delay: int = 0
+    macsec_bypass: bool = False
+    sent: tuple[int, ...] = field(default=(), compare=False)
+    received: tuple[int, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ets:
+    """Enhanced transmission selection of an interface (IEEE 802.1Q, clause 37), of which there are 8 traffic classes.
+
+    Each class has an algorithm (strict, cbs, ets, vendor) and, where that is ets, a share in %; each priority has a
+    class. `classes` is how many share at once, and `rest` what the peer recommends and the like: it is only compared.
+    """
+
+    tc_tsa: tuple[str, ...]
+    tc_bw: tuple[int, ...]
+    prio_tc: tuple[int, ...]
+    classes: int = 8
+    rest: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Dcb:
+    """Data centre bridging of an interface, as far as its driver has it: None for what it has not.
+
+    `dcbx` says who sets it (host, lld-managed) and by which standard; None where the driver does not say. `buffer` is
+    which buffer takes what each priority receives, and the size of each, in bytes: some drivers change it with the PFC.
+    """
+
+    pfc: Pfc | None = None
+    ets: Ets | None = None
+    dcbx: frozenset[str] | None = None
+    buffer: tuple[int, ...] = ()
+    why_not: str = field(default="", compare=False)
+    """What the kernel, or the tool, says where there is nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
     """One process; `started` (clock ticks after boot, proc(5)) tells it from a later one with the same number."""
 

@@ -14,7 +14,7 @@ kernel does the same: for that there is the lab.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,12 +29,13 @@ from chaos.contracts import (
     PowerState,
     Question,
     Rendered,
+    SetDcb,
     Shell,
     SwitchPower,
     UprootQdisc,
 )
 from chaos.faults._process import LISTING
-from chaos.kernel import NO_HANDLE, Beside, Flow, Link, Process, Qdisc
+from chaos.kernel import NO_HANDLE, Beside, Dcb, Flow, Link, Pfc, Process, Qdisc
 from chaos.targets._base import HostTarget
 from chaos.targets._tc import IMPAIRMENT, OURS, SCAFFOLD
 
@@ -80,6 +81,7 @@ class FakeTarget(HostTarget):
         name: str = "fake-host",
         *,
         links: Iterable[Link] = (),
+        dcb: Mapping[str, Dcb] | None = None,
         flows: Iterable[Flow] = (),
         processes: Iterable[Process] = (),
         supervised: bool = False,
@@ -88,6 +90,7 @@ class FakeTarget(HostTarget):
     ) -> None:
         super().__init__(name)
         self.links = {link.name: link for link in links}
+        self.bridging = dict(dcb or {})
         self.processes = list(processes)
         self.power = Power(on=True, answers=True, boot="boot-1")
         self.calls: list[Question | Action | str] = []
@@ -142,9 +145,18 @@ class FakeTarget(HostTarget):
         """Return the interface as it is in memory."""
         return self.links.get(interface, Link(interface, exists=False))
 
-    def make(self, action: PlantQdisc | UprootQdisc, gate: str = "") -> str:
+    def dcb(self, interface: str) -> Dcb:
+        """Return an interface's data centre bridging as it is in memory."""
+        return self.bridging.get(interface, Dcb(why_not="Operation not supported"))
+
+    def make(self, action: PlantQdisc | UprootQdisc | SetDcb, gate: str = "") -> str:
         """Change an interface as the kernel would."""
         del gate
+        if isinstance(action, SetDcb):
+            former, wanted = self.dcb(action.interface), action.wanted
+            now = replace(former, pfc=wanted) if isinstance(wanted, Pfc) else replace(former, ets=wanted)
+            self.bridging[action.interface] = now
+            return ""
         link = self.link(action.interface)
         if isinstance(action, PlantQdisc):
             self.links[link.name] = _planted(link, action)

@@ -32,7 +32,7 @@ TC
     esac
     if ! [ -e "/sys/class/net/$device/device" ] || ! command -v dcb >/dev/null; then continue; fi
     echo "@@ dcb $device"
-    dcb -force -batch - 2>/dev/null <<DCB
+    dcb -f -b - 2>/dev/null <<DCB
 app show dev $device
 pfc show dev $device
 ets show dev $device

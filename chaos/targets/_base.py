@@ -14,6 +14,7 @@ from chaos.contracts import (
     Action,
     Completed,
     ControlPath,
+    DcbState,
     LinkState,
     Output,
     PlantQdisc,
@@ -21,20 +22,21 @@ from chaos.contracts import (
     PowerState,
     Question,
     Rendered,
+    SetDcb,
     Shell,
     SwitchPower,
     UprootQdisc,
 )
 from chaos.errors import CommandFailed, Refusal, TargetError
-from chaos.kernel import Flow, Link
-from chaos.targets import _tc
+from chaos.kernel import Dcb, Flow, Link
+from chaos.targets import _dcb_text, _tc
 from chaos.targets.power import PowerController
 
 _log = logging.getLogger("gameday.targets")
 
 
 class HostTarget(ABC):
-    """A host that runs sh. Subclasses say how; those that speak netlink also override `look`, `link` and `make`."""
+    """A host that runs sh. Subclasses say how; netlink also overrides `look`, `link`, `dcb` and `make`."""
 
     def __init__(self, name: str, power: PowerController | None = None) -> None:
         self.name = name
@@ -73,6 +75,8 @@ class HostTarget(ABC):
                 return self.run(script).stdout
             case LinkState(interface):
                 return self.link(interface)
+            case DcbState(interface):
+                return self.dcb(interface)
             case ControlPath():
                 return self.control_path()
             case PowerState():
@@ -91,6 +95,8 @@ class HostTarget(ABC):
                 return script, str
             case LinkState(interface):
                 return _tc.link_script(interface, self._has_ifb), partial(self._link, interface)
+            case DcbState(interface):
+                return _dcb_text.script(interface), _dcb_text.parse
             case _:
                 return None
 
@@ -102,7 +108,7 @@ class HostTarget(ABC):
                 return ""
             case Shell(script):
                 return self.run(gate + script).stdout
-            case PlantQdisc() | UprootQdisc():
+            case PlantQdisc() | UprootQdisc() | SetDcb():
                 return self.make(action, gate)
 
     def render(self, action: Action) -> Rendered:
@@ -114,6 +120,8 @@ class HostTarget(ABC):
                 return _tc.plant(action)
             case UprootQdisc():
                 return _tc.uproot(action)
+            case SetDcb():
+                return _dcb_text.put(action)
             case SwitchPower(on):
                 return self._need_power().render(on)
 
@@ -121,8 +129,12 @@ class HostTarget(ABC):
         """Read an interface through tc(8)."""
         return self._link(interface, self.run(_tc.link_script(interface, self._has_ifb)).stdout)
 
-    def make(self, action: PlantQdisc | UprootQdisc, gate: str = "") -> str:
-        """Make a kernel object through tc(8) and ip(8)."""
+    def dcb(self, interface: str) -> Dcb:
+        """Read an interface's data centre bridging through dcb(8)."""
+        return _dcb_text.parse(self.run(_dcb_text.script(interface)).stdout)
+
+    def make(self, action: PlantQdisc | UprootQdisc | SetDcb, gate: str = "") -> str:
+        """Make a kernel object through tc(8) and ip(8), or set one through dcb(8)."""
         return self.run(gate + self.render(action).do).stdout
 
     def _link(self, interface: str, printed: str) -> Link:

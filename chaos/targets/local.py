@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from chaos.contracts import Completed, LinkState, PlantQdisc, Question, UprootQdisc
+from chaos.contracts import Completed, DcbState, LinkState, PlantQdisc, Question, SetDcb, UprootQdisc
 from chaos.errors import Unreachable
-from chaos.kernel import HAS_IFB, NO_HANDLE, AtRoot, Beside, Flow, Link
+from chaos.kernel import HAS_IFB, NO_HANDLE, AtRoot, Beside, Dcb, Flow, Link
 from chaos.targets._base import HostTarget
 from chaos.targets._tc import LOAD_IFB, OURS
 from chaos.targets.netlink import Netlink
@@ -47,7 +47,7 @@ class LocalTarget(HostTarget):
 
     def look(self, question: Question) -> tuple[str, Callable[[str], Any]] | None:
         """Return the sh that answers a question; an interface is read by netlink."""
-        return None if isinstance(question, LinkState) else super().look(question)
+        return None if isinstance(question, LinkState | DcbState) else super().look(question)
 
     def link(self, interface: str) -> Link:
         """Read an interface by netlink; a root that somebody made is read with tc, whose words can make it again."""
@@ -58,14 +58,21 @@ class LocalTarget(HostTarget):
         made = seen.root is not None and seen.root.handle not in (NO_HANDLE, *OURS)
         return super().link(interface) if made else seen
 
-    def make(self, action: PlantQdisc | UprootQdisc, gate: str = "") -> str:
-        """Make a kernel object by netlink; what waits for packets to leave, or puts a former root back, is sh."""
+    def dcb(self, interface: str) -> Dcb:
+        """Read an interface's data centre bridging by netlink."""
+        return self._netlink.dcb(interface)
+
+    def make(self, action: PlantQdisc | UprootQdisc | SetDcb, gate: str = "") -> str:
+        """Make or set a kernel object by netlink; waiting for packets to leave, and a former root, are sh."""
         match action:
             case PlantQdisc(place=place):
                 self.run(gate + (LOAD_IFB if isinstance(place, Beside) else "true"))
                 self._netlink.plant(action)
             case UprootQdisc(interface, AtRoot(None)):
                 self._netlink.uproot(interface)
+            case SetDcb():
+                self.run(gate + "true")
+                self._netlink.set_dcb(action)
             case _:
                 return super().make(action, gate)
         return ""

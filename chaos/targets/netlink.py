@@ -21,11 +21,11 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTM_DELQDISC, RTM_NEWQDISC, RTM_NEWTFILTER, TC_H_ROOT
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-from chaos.contracts import PlantQdisc
+from chaos.contracts import PlantQdisc, SetDcb
 from chaos.errors import CommandFailed, Unreachable
-from chaos.kernel import NO_HANDLE, OUR_PREFERENCES, ROOT, AtRoot, Beside, Link, Qdisc
+from chaos.kernel import NO_HANDLE, OUR_PREFERENCES, ROOT, AtRoot, Beside, Dcb, Link, Qdisc
 from chaos.selection import Steer
-from chaos.targets import _netem, _nla, _tbf, _u32
+from chaos.targets import _dcb, _netem, _nla, _tbf, _u32
 from chaos.targets._tc import IMPAIRMENT, OURS
 
 T = TypeVar("T")
@@ -75,6 +75,18 @@ class Netlink:
         root = self.link(interface).root
         if root is not None and root.handle in OURS:
             self._inside(lambda: self._send("qdisc del", RTM_DELQDISC, 0, interface, []))
+
+    def dcb(self, interface: str) -> Dcb:
+        """Read an interface's data centre bridging."""
+        return self._inside(lambda: _dcb.read(interface))
+
+    def set_dcb(self, action: SetDcb) -> None:
+        """Set a part of it; raises CommandFailed for what the kernel refuses."""
+        try:
+            self._inside(lambda: _dcb.put(action))
+        except OSError as error:
+            what = f"netlink: dcb set {action.interface}"
+            raise CommandFailed(self._host, what, error.errno or 1, "", str(error)) from error
 
     def _plant_beside(self, action: PlantQdisc, place: Beside) -> None:
         make = self._said(f"link add {place.device}", self._socket.link)

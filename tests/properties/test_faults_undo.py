@@ -11,15 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos import catalog
-from chaos.contracts import Fault
-from chaos.kernel import Flow, Link, Process, Qdisc
+from chaos.contracts import Completed, Fault
+from chaos.kernel import Dcb, Ets, Flow, Link, Pfc, Process, Qdisc
 from chaos.run.injector import read
 from chaos.testing import FakeTarget
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     "bandwidth": {"interface": "eth0", "rate": "10mbit"},
+    "ets": {"interface": "eth0", "tc_bw": {0: 3, 7: 22}},
     "netem": {"interface": "eth0", "delay": "50ms", "loss": "1%"},
     "node_kill": {},
+    "pfc": {"interface": "eth0", "priorities": [4]},
     "process_kill": {"match": "^serve"},
     "process_pause": {"match": "^serve"},
 }
@@ -66,14 +68,23 @@ PROCESSES = st.lists(
     ),
     unique_by=lambda process: process.pid,
 )
+PFC = st.builds(
+    Pfc, st.frozensets(st.integers(0, 7), max_size=7).filter(lambda some: some != {4}), delay=st.integers(0, 9)
+)
+ETS = Ets(("ets",) * 8, (13,) * 4 + (12,) * 4, tuple(range(8)))
+ETH0 = "2: eth0: <BROADCAST,UP,LOWER_UP> mtu 1500 qdisc mq state UP link/ether minmtu 68 maxmtu 9000\n"
+IP_SAYS = f"{ETH0}--addresses\n--routes4\n--routes6\n--shared\n--neighbours\n--mtu6\n--control\n--agents\n"
 HOSTS = st.builds(
-    lambda root, flows, processes: FakeTarget(
+    lambda root, pfc, flows, processes: FakeTarget(
         links=[Link("eth0", True, root)],
+        dcb={"eth0": Dcb(pfc, ETS)},
+        shell=lambda _: Completed(0, IP_SAYS, ""),
         flows=flows,
         processes=[*processes, Process(100, 1, "S", "serve c")],
         supervised=True,
     ),
     ROOTS,
+    PFC,
     FLOWS,
     PROCESSES,
 )

@@ -11,6 +11,8 @@ from chaos.kernel import Flow
 from chaos.targets._base import HostTarget
 from chaos.targets.power import PowerController
 
+_SAID_BY = {"link": "tc -s -j qdisc", "dcb": "dcb -j", "mlnx_qos": "mlnx_qos -i", "sonic": "pfcwd show"}
+
 
 class SaidPower(PowerController):
     """A power controller called `bmc` whose status command has printed what it has printed."""
@@ -25,7 +27,9 @@ class SaidPower(PowerController):
 
 
 class Transcript(HostTarget):
-    """`link` or `output` is what a script printed, by lines; `control` the flows; `status` and `boot_id` the power."""
+    """`link`, `dcb`, `mlnx_qos`, `sonic` or else `output` is what a script printed, by lines; `control` the flows;
+    `status` and `boot_id` the power.
+    """
 
     def __init__(self, said: Mapping[str, Any]) -> None:
         super().__init__("transcript", SaidPower(said["status"]) if "status" in said else None)
@@ -36,7 +40,7 @@ class Transcript(HostTarget):
         if script == "cat /proc/sys/kernel/random/boot_id":
             boot = self._said["boot_id"]
             return Completed(0 if boot else 255, boot or "", "")
-        key = "link" if "tc -s -j qdisc" in script else "output"
+        key = next((key for key, mark in _SAID_BY.items() if mark in script), "output")
         return Completed(0, "\n".join(self._said[key]) + "\n", "")
 
     def ask_all(self, questions: Sequence[Question]) -> tuple[Any, ...]:

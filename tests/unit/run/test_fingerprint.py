@@ -199,31 +199,6 @@ def test_chains_that_a_program_keeps_in_nftables(alone: LocalTarget) -> None:
     ]  # fmt: skip
 
 
-def test_data_center_bridging(tmp_path: Path) -> None:
-    """No kernel here has a device with it: a fake `dcb` prints lines written by hand, in the manner of dcb(8)."""
-    (tmp_path / "dcb").write_text("#!/bin/sh\ncat >/dev/null; cat $SAYS\n")
-    (tmp_path / "dcb").chmod(0o755)
-    (tmp_path / "says").write_text("dscp-prio AF41:4 \npfc-cap 8 macsec-bypass off delay 0\nprio-pfc 0:off 3:off\n")
-    device = tmp_path / "eth7" / "device"
-    device.mkdir(parents=True)
-    script = Path("chaos/run/fingerprint.sh").read_text().replace("/sys/class/net", str(tmp_path))
-    path = f"{tmp_path}:{os.environ['PATH']}"
-
-    def seen() -> tuple[str, ...]:
-        run = f"PATH={path} SAYS={tmp_path}/says\nexport PATH SAYS\n{script}"
-        printed = subprocess.run(["sh", "-c", run], capture_output=True, text=True, check=True).stdout
-        return tuple(line for line in lines_of(printed) if line.startswith("dcb "))
-
-    before = seen()
-    assert before == (
-        "dcb eth7: dscp-prio AF41:4",
-        "dcb eth7: pfc-cap 8 macsec-bypass off delay 0",
-        "dcb eth7: prio-pfc 0:off 3:off",
-    )
-    (tmp_path / "says").write_text("dscp-prio AF41:4 \npfc-cap 8 macsec-bypass off delay 0\nprio-pfc 0:off 3:on\n")
-    assert drift(before, seen()) == ["- dcb eth7: prio-pfc 0:off 3:off", "+ dcb eth7: prio-pfc 0:off 3:on"]
-
-
 UNITS = """@@ unit
 Type=simple
 RemainAfterExit=no

@@ -1,0 +1,229 @@
+"""Data centre bridging on a real kernel: roce0 of dcbsim, mis-set, read back and put back, by dcb(8) and by netlink."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from chaos.contracts import SetDcb, Target
+from chaos.faults._dcb import DcbFault
+from chaos.faults.ets import Ets
+from chaos.faults.pfc import Pfc
+from chaos.kernel import Pfc as PfcState
+from chaos.run.connect import target_of
+from chaos.run.fingerprint import drift, fingerprint
+from chaos.run.injector import read
+from chaos.spec.inventory import Inventory
+from chaos.targets import _dcb
+from tests.integration.vm.debian import module, unpacked
+
+ROOT = Path(__file__).parents[3]
+PLAIN = "dcb dcbx set dev roce0 host ieee && dcb ets set dev roce0 tc-tsa all:strict 0:ets 3:ets tc-bw all:0 0:50 3:50 \
+prio-tc 0:0 1:1 2:2 3:3 4:4 5:5 6:6 7:7 && \
+dcb pfc set dev roce0 prio-pfc all:off 3:on delay 7"
+UP = f"""ip link set roce0 addrgenmode none up && ip address add 192.0.2.1/24 dev roce0 &&
+ip neigh replace 192.0.2.2 lladdr 02:00:00:00:00:02 dev roce0 nud permanent && {PLAIN}"""
+ALL = "dcb pfc show dev roce0; dcb ets show dev roce0; dcb buffer show dev roce0; dcb dcbx show dev roce0; \
+ethtool -a roce0; ethtool --get-tunable roce0 pfc-prevention-tout"
+FAULTS: list[DcbFault] = [
+    Pfc(interface="roce0", priorities=()),
+    Pfc(interface="roce0", priorities=(4, 5), stop_watchdog=True),
+    Pfc(interface="roce0", stop_watchdog=True),
+    Ets(interface="roce0", tc_bw={7: 100}, tc_tsa={0: "strict", 3: "strict", 7: "ets"}, prio_tc={3: 0}),
+]
+
+# each is set by dcb(8), whose messages are seen, and then by netlink; the kernel's answers are read as bytes
+GUEST = """
+import json, subprocess, sys
+from chaos.contracts import SetDcb
+from chaos.errors import CommandFailed
+from chaos.kernel import Ets, Pfc
+from chaos.targets import _dcb, _dcb_text
+from chaos.targets.netlink import Netlink
+
+def action(one):
+    parts = {name: tuple(values) for name, values in one.items()}
+    return SetDcb("roce0", Pfc(frozenset(parts["priorities"])) if "priorities" in parts else Ets(**parts))
+def batch(lines, *before):
+    text = "\\n".join(line.removeprefix("dcb ") for line in lines)
+    return subprocess.run([*before, "dcb", "-b", "-"], input=text, capture_output=True, text=True, check=True)
+
+asked = [action(one) for one in json.load(sys.stdin)]
+lines = [_dcb_text.put(one).do for one in asked]
+seen = batch(lines, "strace", "-e", "trace=sendto", "-e", "write=all").stderr
+by_dcb, by_netlink, ours = [], [], []
+for line in lines:
+    batch([line])
+    by_dcb.append(_dcb._ask("roce0").hex())
+exchange, netlink = _dcb._exchange, Netlink("guest", None)
+_dcb._exchange = lambda message: (ours.append(message.hex()), exchange(message))[1]
+for one in asked:
+    netlink.set_dcb(one)
+    by_netlink.append(exchange(_dcb.asking("roce0")).hex())
+netlink.close()
+printed = subprocess.getoutput(_dcb_text.script("roce0"))
+print(json.dumps([seen, ours, by_dcb, by_netlink, refused, _dcb_text.parse(printed) == _dcb.read("roce0")]))
+"""
+
+
+@pytest.fixture(scope="module")
+def roce(inventory: Inventory) -> Iterator[Target]:
+    """A worker with roce0, which pauses priority 3 and has two classes that share."""
+    target = target_of("worker-1", inventory.hosts["worker-1"])
+    release = target.run("uname -r").stdout.strip()
+    target.run(f"insmod {module(Path(__file__).parent / 'dcbsim', release)} && {UP}")
+    yield target
+    target.run("rmmod dcbsim")
+    target.close()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+def test_it_is_set_and_put_back_over_ssh(roce: Target, fault: DcbFault) -> None:
+    printed = roce.run(ALL).stdout
+    before = read(roce, fault.reading())
+    assert fault.objection(before) is None
+    actions = fault.apply(before)
+    do = " &&\n".join(roce.render(action).do for action in actions * 2)
+    roce.run(f"{do} || exit 9\nping -c 5 -i 0.01 -W 0.05 192.0.2.2; true")
+    now = read(roce, fault.reading())
+    assert fault.is_applied(before, now)
+    assert not fault.is_reverted(before, now)
+    dose = fault.dose(before, now)
+    restarts = [action for action in actions if isinstance(action, SetDcb) and isinstance(action.wanted, PfcState)]
+    assert dose.confirmed
+    assert dose.achieved["link_changes"] == 4 * len(restarts)
+    assert dose.achieved["pause_frames_received"] >= 5
+    undo = [roce.render(action) for action in fault.revert(before)]
+    script = "\n".join(f"{action.do}\n{action.do}\n({action.until}) || exit 9" for action in undo)
+    assert roce.run(f"({script}) >/dev/null || exit 9\n{ALL}").stdout == printed
+    assert fault.is_reverted(before, read(roce, fault.reading()))
+
+
+def test_the_fingerprint_of_the_host_shows_it(roce: Target) -> None:
+    before = fingerprint(roce)
+    roce.run("dcb pfc set dev roce0 prio-pfc 3:off 4:on")
+    changed = [line for line in drift(before, fingerprint(roce)) if " dcb " in line]
+    roce.run(PLAIN)
+    was, now = "3:on 4:off", "3:off 4:on"
+    line = "dcb roce0: prio-pfc 0:off 1:off 2:off {} 5:off 6:off 7:off"
+    assert changed == [f"- {line.format(was)}", f"+ {line.format(now)}"]
+
+
+OBJECTIONS = {
+    "eth0": ("true", r"the controller reaches the host over eth0, and its driver may restart the link; .*"),
+    "eth1": ("true", r"eth1 has no PFC to set, says dcb: .*Operation not supported"),
+    "roce9": ("true", r"there is no interface roce9; .*"),
+    "LLD": (
+        "dcb dcbx set dev roce0 lld-managed ieee",
+        r"the adapter's own DCBX sets roce0 \(mode: ieee lld-managed\); .*",
+    ),
+    "already": ("dcb pfc set dev roce0 prio-pfc 4:on 3:off", "roce0 pauses priority 4 already"),
+    "altogether": (
+        "dcb pfc set dev roce0 prio-pfc all:off; ethtool -A roce0 rx on",
+        r"roce0 pauses altogether \(rx, see ethtool -a\), which PFC would end for good",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OBJECTIONS)
+def test_it_objects(roce: Target, case: str) -> None:
+    first, why = OBJECTIONS[case]
+    roce.run(first)
+    try:
+        fault = Pfc(interface=case if case[-1].isdigit() else "roce0", priorities=(4,))
+        assert re.fullmatch(why, fault.objection(read(roce, fault.reading())) or "")
+    finally:
+        roce.run(f"[ '{first}' = true ] || {{ ethtool -A roce0 rx off; {PLAIN}; }}")
+
+
+def test_an_agent_on_the_host_is_objected_to(roce: Target) -> None:
+    """lldpad as Debian packages it, while it runs."""
+    files = unpacked("lldpad", "libconfig9")
+    roce.run(
+        f"mkdir -p /var/lib/lldpad; LD_LIBRARY_PATH={files}/usr/lib/x86_64-linux-gnu {files}/usr/sbin/lldpad -d\n"
+        "for _ in 1 2 3 4 5; do grep -qsx lldpad /proc/[0-9]*/comm && exit; sleep 0.2; done; exit 9"
+    )
+    fault = Pfc(interface="roce0", priorities=(4,))
+    try:
+        why = fault.objection(read(roce, fault.reading()))
+    finally:
+        roce.run("kill $(grep -sxl lldpad /proc/[0-9]*/comm | cut -d/ -f3)")
+    assert why == "lldpad runs on the host and sets DCB itself; stop it for the experiment (systemctl stop lldpad)"
+
+
+EIGHT = st.lists(st.integers(0, 7), min_size=8, max_size=8)
+
+
+@st.composite
+def shares(draw: st.DrawFn) -> dict[str, list[Any]]:
+    """An ETS that a driver takes: shares of 100 % together, where there is a class that shares."""
+    algorithms = draw(st.lists(st.sampled_from(sorted(_dcb.TSA.values())), min_size=8, max_size=8))
+    sharing = [tc for tc in range(8) if algorithms[tc] == "ets"]
+    cuts = (
+        sorted(draw(st.lists(st.integers(0, 100), min_size=len(sharing) - 1, max_size=len(sharing) - 1)))
+        if sharing
+        else []
+    )
+    parts = dict(zip(sharing, (after - before for before, after in pairwise([0, *cuts, 100])), strict=False))
+    return {"tc_tsa": algorithms, "tc_bw": [parts.get(tc, 0) for tc in range(8)], "prio_tc": draw(EIGHT)}
+
+
+def drawn(count: int) -> list[dict[str, list[Any]]]:
+    """That many settings, as hypothesis makes them up."""
+    found: list[dict[str, list[Any]]] = []
+
+    @given(st.sets(st.integers(0, 7)).map(lambda some: {"priorities": sorted(some)}) | shares())
+    @settings(max_examples=count, database=None, deadline=None, phases=[Phase.generate])
+    def draw(one: dict[str, list[Any]]) -> None:
+        found.append(one)
+
+    draw()
+    return found
+
+
+def sent_by_dcb(seen: str) -> list[str]:
+    """The messages in what strace(1) wrote of them, each a block of rows of 16 bytes."""
+    rows = re.findall(r"^ \| ([0-9a-f]{5})  (.{48}) ", seen, re.MULTILINE)
+    messages: list[str] = []
+    for offset, octets in rows:
+        if offset == "00000":
+            messages.append("")
+        messages[-1] += octets.replace(" ", "")
+    return messages
+
+
+def without_number(message: str) -> str:
+    """Leave out the message's own number, which is the time of day with dcb(8)."""
+    return message[:16] + message[24:]
+
+
+def test_dcb_and_netlink_send_the_same_and_leave_the_kernel_with_the_same(roce: Target) -> None:
+    asked = drawn(16)
+    path = os.pathsep.join((str(ROOT), *filter(None, sys.path)))
+    run = f"PYTHONPATH={path} {sys.executable} -S -c {shlex.quote(GUEST)} <<'END'\n{json.dumps(asked)}\nEND\n"
+    seen, ours, by_dcb, by_netlink, refused, read_alike = json.loads(roce.run(run, timeout=120).stdout)
+    roce.run(PLAIN)
+    assert [without_number(message) for message in sent_by_dcb(seen)] == [without_number(message) for message in ours]
+    assert len(ours) == 2 * len(asked)
+    assert by_dcb == by_netlink
+    assert read_alike
+    assert re.search("netlink: dcb set roce0.*Invalid argument", refused, re.DOTALL)
+    for one, answer in zip(asked, by_netlink, strict=True):
+        state = _dcb.decode(bytes.fromhex(answer))
+        assert state.pfc is not None
+        assert state.ets is not None
+        if "priorities" in one:
+            assert sorted(state.pfc.priorities) == one["priorities"]
+        else:
+            assert [list(state.ets.tc_tsa), list(state.ets.tc_bw), list(state.ets.prio_tc)] == list(one.values())
