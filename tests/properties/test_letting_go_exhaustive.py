@@ -19,14 +19,14 @@ import pytest
 
 from chaos import catalog
 from chaos.contracts import Action, Completed, Fault
-from chaos.kernel import Flow, Link, Process, Qdisc
+from chaos.kernel import Dcb, Flow, Link, Pfc, Process, Qdisc
 from chaos.record.events import EventLog
 from chaos.run.fuse import Undo
 from chaos.run.heartbeat import Heartbeat
 from chaos.run.injector import Injection, Site, read
 from chaos.run.ledger import Ledger
 from chaos.testing import FakeClock, FakeTarget
-from tests.properties.test_faults_undo import PARAMETERS, visible, visible_before
+from tests.properties.test_faults_undo import ETS, IP_SAYS, PARAMETERS, visible, visible_before
 from tests.stopping import Steps, live
 
 KINDS = sorted(PARAMETERS)
@@ -115,6 +115,8 @@ class Scene:
 def _host() -> FakeTarget:
     return FakeTarget(
         links=[Link("eth0", True, MQ)],
+        dcb={"eth0": Dcb(Pfc(frozenset({3})), ETS)},
+        shell=lambda _: Completed(0, IP_SAYS, ""),
         flows=[Flow(ip_address("192.0.2.1"), 22)],
         processes=[Process(7, 3, "S", "serve a"), Process(8, 4, "S", "serve b"), Process(9, 5, "S", "other")],
         supervised=True,
