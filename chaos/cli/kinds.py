@@ -34,8 +34,8 @@ def catalog(
     """List the kinds of fault and of health probe: parameters, needs, dose, what letting go does, an example."""
     from chaos import catalog as kinds
 
-    causes, probes = kinds.causes(), kinds.health_probes()
-    entries = [*(_entry(*known) for known in causes), *(_probe_entry(*known) for known in probes)]
+    causes, probes = (kinds.faults(), kinds.load_changes()), kinds.health_probes()
+    entries = [*(_entry(*known) for registry in causes for known in registry), *(_probe_entry(*k) for k in probes)]
     wanted = [entry for entry in entries if kind in (None, entry["kind"])]
     if not wanted:
         known = ", ".join(entry["kind"] for entry in entries)
