@@ -28,6 +28,7 @@ ON_A_KERNEL = {
     "affinity",
     "clock",
     "command",
+    "connection_storm",
     "conntrack_full",
     "cpu",
     "disk_fill",
@@ -47,6 +48,7 @@ ON_A_KERNEL = {
     "port_exhaustion",
     "service",
     "setting",
+    "slow_clients",
     "sysctl",
 }
 ROOTS = st.sampled_from(
