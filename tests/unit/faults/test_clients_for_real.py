@@ -57,7 +57,7 @@ def nginx(hosts: SshHosts, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture
-def host(hosts: SshHosts, nginx: Path) -> Iterator[Target]:
+def host(hosts: SshHosts) -> Iterator[Target]:
     target = hosts.target(hosts.names[0])
     yield target
     target.close()
@@ -91,6 +91,7 @@ def test_senders_never_end_their_head_and_come_back_when_they_are_shut_out(host:
     standing.undo()
 
 
+@pytest.mark.usefixtures("nginx")
 def test_a_storm_opens_at_its_rate_and_holds_each(host: Target) -> None:
     fault = ConnectionStorm(url=URL, rate="200/s", hold="1s")  # type: ignore[arg-type]
     standing = Standing(host, fault)
