@@ -69,7 +69,7 @@ def established(host: Target) -> int:
 
 
 def test_readers_are_slow_and_nginx_waits_for_each(host: Target, nginx: Path) -> None:
-    standing = Standing(host, SlowClients(url=URL, connections=80, rate="2kbps"))  # type: ignore[arg-type]
+    standing = Standing(host, SlowClients(url=URL, connections=80, rate="2kbps"))
     standing.apply()
     assert standing.is_applied()
     standing.eventually(lambda: standing.dose().achieved["connections"] == established(host) == 80)
@@ -84,7 +84,7 @@ def test_readers_are_slow_and_nginx_waits_for_each(host: Target, nginx: Path) ->
 
 def test_senders_never_end_their_head_and_come_back_when_they_are_shut_out(host: Target, nginx: Path) -> None:
     (nginx / "access.log").write_text("")
-    standing = Standing(host, SlowClients(url=URL, connections=20, rate="20bps", slow="send"))  # type: ignore[arg-type]
+    standing = Standing(host, SlowClients(url=URL, connections=20, rate="20bps", slow="send"))
     assert standing.confirmed().achieved["connections"] == 20
     standing.eventually(lambda: (nginx / "access.log").read_text().count("408 ") >= 15)  # client_header_timeout
     standing.eventually(lambda: established(host) >= 15)
@@ -93,7 +93,7 @@ def test_senders_never_end_their_head_and_come_back_when_they_are_shut_out(host:
 
 @pytest.mark.usefixtures("nginx")
 def test_a_storm_opens_at_its_rate_and_holds_each(host: Target) -> None:
-    fault = ConnectionStorm(url=URL, rate="200/s", hold="1s")  # type: ignore[arg-type]
+    fault = ConnectionStorm(url=URL, rate="200/s", hold="1s")
     standing = Standing(host, fault)
     assert standing.is_applied()
     dose = standing.confirmed()
@@ -106,7 +106,7 @@ def test_a_storm_opens_at_its_rate_and_holds_each(host: Target) -> None:
 
 
 def test_where_nobody_listens_it_is_not_applied(host: Target) -> None:
-    standing = Standing(host, ConnectionStorm(url="http://127.0.0.1:9/", rate="50/s"))  # type: ignore[arg-type]
+    standing = Standing(host, ConnectionStorm(url="http://127.0.0.1:9/", rate="50/s"))
     time.sleep(1.2)
     assert not standing.is_applied()
     dose = standing.dose()
@@ -116,13 +116,13 @@ def test_where_nobody_listens_it_is_not_applied(host: Target) -> None:
 
 def test_names_of_the_inventory_stand_for_its_addresses() -> None:
     view = HostView("worker-1", authorities={"gateway": "10.0.0.10:80", "workers": "[2001:db8::1]"})
-    bound = SlowClients(url="http://{gateway}/a", connections=1, rate="1kbps").bind(view)  # type: ignore[arg-type]
+    bound = SlowClients(url="http://{gateway}/a", connections=1, rate="1kbps").bind(view)
     assert bound.url == "http://10.0.0.10:80/a"
     assert bound.payload.arguments[:4] == ("10.0.0.10", "80", "10.0.0.10:80", "/a")
-    storm = ConnectionStorm(url="http://{workers}:8000/", rate="1/s")  # type: ignore[arg-type]
+    storm = ConnectionStorm(url="http://{workers}:8000/", rate="1/s")
     assert storm.bind(view).payload.arguments[:2] == ("2001:db8::1", "8000")
     with pytest.raises(Misfit, match=r"\{nobody\} is no host or group with an address in this inventory \(gateway"):
-        ConnectionStorm(url="http://{nobody}/", rate="1/s").bind(view)  # type: ignore[arg-type]
+        ConnectionStorm(url="http://{nobody}/", rate="1/s").bind(view)
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_names_of_the_inventory_stand_for_its_addresses() -> None:
 )  # fmt: skip
 def test_a_url_that_is_refused(url: str, says: str) -> None:
     with pytest.raises(ValidationError, match=says):
-        SlowClients(url=url, connections=1, rate="1kbps")  # type: ignore[arg-type]
+        SlowClients(url=url, connections=1, rate="1kbps")
 
 
 def test_too_many_at_once_are_refused() -> None:
     with pytest.raises(ValidationError, match="22001 connections would be open at once"):
-        ConnectionStorm(url=URL, rate="10000/s", hold="2s")  # type: ignore[arg-type]
+        ConnectionStorm(url=URL, rate="10000/s", hold="2s")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_too_many_at_once_are_refused() -> None:
     ],
 )
 def test_what_is_objected_to(also: dict[str, str], says: str | None) -> None:
-    fault = SlowClients(url=URL, connections=1000, rate="1kbps")  # type: ignore[arg-type]
+    fault = SlowClients(url=URL, connections=1000, rate="1kbps")
     seen = fault.typical()
     objection = fault.objection(Seen(also={**seen.also, **also}))
     assert (objection is None) if says is None else (says in (objection or ""))
