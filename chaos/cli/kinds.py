@@ -34,8 +34,11 @@ def catalog(
     """List the kinds of fault and of health probe: parameters, needs, dose, what letting go does, an example."""
     from chaos import catalog as kinds
 
-    causes, probes = (kinds.faults(), kinds.load_changes()), kinds.health_probes()
-    entries = [*(_entry(*known) for registry in causes for known in registry), *(_probe_entry(*k) for k in probes)]
+    entries = [
+        *(_fault_entry(*known) for known in kinds.faults()),
+        *(_change_entry(*known) for known in kinds.load_changes()),
+        *(_probe_entry(*known) for known in kinds.health_probes()),
+    ]
     wanted = [entry for entry in entries if kind in (None, entry["kind"])]
     if not wanted:
         known = ", ".join(entry["kind"] for entry in entries)
@@ -67,7 +70,7 @@ def _entry(kind: str, cls: Any) -> dict[str, Any]:
 
 def _change_entry(kind: str, cls: Any) -> dict[str, Any]:
     return {
-        "is": "change of the load", "kind": kind, **_described(cls),
+        "is": "load change", "kind": kind, **_described(cls),
         "acts_on": "the load's own schedule, and on no host; it ends with the load's process", "needs": [],
         "dose": _words_of(cls.achieved), "release": cls.release, "outlives_a_reboot": False, "example": cls.example,
     }  # fmt: skip

@@ -21,7 +21,9 @@
                    numbers (of the first few), first, last (when they were due); times in ns
     note           text
 
-`fault.applied` and `fault.cleared` are stamped when the host acknowledged; `began` is when the command was sent.
+`fault.applied` and `fault.cleared` are stamped when the host acknowledged; `began` is when the command was sent. The
+host of a change of the load is "load": it is applied when its schedule says, and cleared when that ends it, or when the
+load has shown that it was called off; its dose is counted once the load has ended.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ _PROGRAM = OWN_HOME + re.sub(r"^ *#.*\n", "", _TEXT, flags=re.MULTILINE)
 _FIRST_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO in linux/proc_ns.h
 _NOBODY = "somebody who did not say who"
 _NO_OWNER = "/"  # a name that no owner has
+CALM = "calm"
 
 
 def this_process() -> str:
@@ -129,6 +130,11 @@ class HostLock:
         given = {"home": self.home, "me": _line(self.owner), "my_run": _line(self.run), "dead": dead}
         settings = " ".join(f"{name}={quote(value)}" for name, value in given.items())
         return f"{settings} span={round(self.lease * 100)}\n{_PROGRAM}{command}"
+
+
+def calm(home: str) -> str:
+    """Return sh that prints CALM unless `gameday panic` was called where it runs."""
+    return f"[ -e {quote(home)}/panic ] && echo panic || echo {CALM}"
 
 
 def locked_out(called: str) -> str:

@@ -5,7 +5,8 @@
     fingerprint again -> unlock
 
 A heartbeat for each host renews its lock and the leases of the fuses there, from the lock to the unlock. Where it finds
-that something else has a hand in (a fuse that `gameday panic` fired, a host that rebooted), the run is stopped.
+that something else has a hand in (a fuse that `gameday panic` fired, a host that rebooted), the run is stopped. A run
+that changes nothing but its load holds nothing on a host; it is stopped by a panic that is called on this machine.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from chaos.plan.plan import Plan, PlannedLoad
 from chaos.record.calibration import Calibration
 from chaos.record.store import new_folder
 from chaos.run.calibration import refuse_unmeasurable, stored
-from chaos.run.connect import connected, controller, side_by_side
+from chaos.run.connect import connected, controller, controller_home, side_by_side
 from chaos.run.fingerprint import fingerprint
 from chaos.run.generators import generators
 from chaos.run.heartbeat import Heartbeat, Held
-from chaos.run.lock import HostLock, this_process
+from chaos.run.lock import CALM, HostLock, calm, this_process
 from chaos.run.preflight import Finding, preflight
 from chaos.run.stop import Stop, signals
 from chaos.run.trial import LOCK, Trial, Watcher, write_inputs
@@ -99,6 +100,8 @@ class Runner:
 
         here = controller()
         beats = {target.name: Heartbeat(target, self.lease, missed, lost) for target in (*targets.values(), here)}
+        if self.plan.changes:  # a change of the load holds nothing on any host, by which a panic would show
+            beats[here.name].keep("whoever watches for a panic", Held(calm(controller_home()), CALM))
         for beat in beats.values():
             beat.start()
         try:

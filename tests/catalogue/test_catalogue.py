@@ -32,6 +32,7 @@ KINDS = [
     "burst",
     "clock",
     "command",
+    "connection_storm",
     "conntrack_full",
     "cpu",
     "disk_fill",
@@ -58,6 +59,7 @@ KINDS = [
     "service",
     "setting",
     "skew",
+    "slow_clients",
     "sysctl",
 ]
 PROBES = ["command", "http", "icmp", "promql", "tcp"]

@@ -31,7 +31,8 @@ COMMANDS = {
     *(("command", name) for name in ("read", "apply", "revert")),
 }  # these are sh, and say so
 JSON = {("setting", "value")}  # what is sent as JSON
-FORMS = {("setting", "url"): "http://host/{}"}  # around what would be refused by its form alone
+# around what would be refused by its form alone
+FORMS = {(kind, "url"): "http://host/{}" for kind in ("connection_storm", "setting", "slow_clients")}
 HOST = FakeTarget()
 PLAIN = "plain0"
 HOSTILE = [

@@ -30,6 +30,7 @@ ON_A_KERNEL = {
     "affinity",
     "clock",
     "command",
+    "connection_storm",
     "conntrack_full",
     "cpu",
     "disk_fill",
@@ -49,6 +50,7 @@ ON_A_KERNEL = {
     "port_exhaustion",
     "service",
     "setting",
+    "slow_clients",
     "sysctl",
 }
 ROOTS = st.sampled_from(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probes.plan import LoadPlan, RequestClass
+from probes.superposition import schedule_of
 from tests.truth.script import Entry, Script
 from tests.unit.probes.running_load import Outcome, read
 
@@ -36,7 +37,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a load says of a scenario, and what the oracle says. Row n is request n: `rows` are in scheduled order."""
+    """What a load says of a scenario, and what the oracle says. `rows` are in scheduled order, with their `numbers`."""
 
     scenario: Scenario
     outcome: Outcome
@@ -47,6 +48,10 @@ class Measured:
     @property
     def rows(self) -> NDArray[np.void]:
         return self.outcome.rows[np.argsort(self.outcome.rows["scheduled"], kind="stable")]
+
+    @property
+    def numbers(self) -> list[int]:
+        return [number for number, _, _ in schedule_of(self.outcome.plan)]
 
     @property
     def errors(self) -> list[str]:
@@ -69,12 +74,12 @@ class Measured:
     @property
     def truly_served(self) -> NDArray[np.bool_]:
         """Return which requests the oracle answered with success."""
-        fates = [self.journal[seq].fate if seq in self.journal else "" for seq in range(len(self.rows))]
+        fates = [self.journal[seq].fate if seq in self.journal else "" for seq in self.numbers]
         return np.array([fate in ("/ok", "/stream") for fate in fates])
 
     def journaled(self, name: str) -> NDArray[np.int64]:
         """Return a column of the journal in the order of `rows`, 0 where a request never arrived."""
-        entries = [self.journal.get(seq) for seq in range(len(self.rows))]
+        entries = [self.journal.get(seq) for seq in self.numbers]
         return np.array([getattr(entry, name) if entry else 0 for entry in entries], np.int64)
 
 

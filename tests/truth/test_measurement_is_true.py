@@ -21,6 +21,8 @@ from chaos.judge.baseline import survey
 from chaos.judge.incidents import Incident, watch
 from chaos.judge.series import series_of
 from chaos.record.recording import Recording
+from probes.overlay import NUMBERS, Overlay
+from probes.profile import Step
 from tests.truth.measuring import Measured, Scenario
 from tests.truth.script import Outage, Script
 from tests.unit.judge import scripted
@@ -51,6 +53,10 @@ LAWS = {
     "lognormal": np.random.default_rng(2).lognormal(np.log(0.050), 0.7, 600),
 }
 BURST = 200.0
+OVERLAYS = (
+    Overlay(begin=1.0, end=2.0, extra=(Step(None, 300.0, 300.0),)),
+    Overlay(begin=2.503, end=2.953, requests=45),
+)
 STALL = (1.0, 6.0)
 OUTAGE = (3.1, 3.97)
 SERVICE = 0.1
@@ -64,6 +70,7 @@ def scenarios(start: int) -> dict[str, Scenario]:
         "bucket": Scenario(Script(start=late, rate=1000.0, burst=BURST), {"rate": 2000.0, "duration": 3.5}),
         "fates": Scenario(Script(start=start, fates=list(FATES)), {"rate": 140.0, "duration": 2.0, "timeout": 1.0}),
     }
+    found["burst"] = Scenario(Script(start=start), {"rate": 100.0, "duration": 3.0, "overlays": OVERLAYS})
     for name, law in LAWS.items():
         load = {"rate": 200.0, "duration": 3.0, "process": "poisson"}
         found[name] = Scenario(Script(start=start, delays=law.tolist()), load)
@@ -96,7 +103,7 @@ def test_every_arrival_has_its_row_and_none_is_sent_twice(measured: dict[str, Me
         scheduled = (found.rows["scheduled"] - plan.start) / NS
         assert plan.rate is not None
         assert len(scheduled) == pytest.approx(
-            plan.rate * plan.duration, rel=0.005 if plan.process == "constant" else 0.2
+            plan.rate * plan.duration + (345 if plan.overlays else 0), rel=0.005 if plan.process == "constant" else 0.2
         )
         assert (scheduled >= 0).all()
         assert (scheduled < plan.duration).all()
@@ -117,6 +124,17 @@ def test_the_rate_is_what_was_asked_for(measured: dict[str, Measured], name: str
     offered = (len(received) - 1) / (found.rows["scheduled"].max() - found.rows["scheduled"].min()) * NS
     assert sent_rate == pytest.approx(offered, rel=0.005)
     assert sent_rate == pytest.approx((len(received) - 1) / (received.max() - received.min()) * NS, rel=0.005)
+
+
+def test_a_burst_comes_when_it_is_due_and_leaves_the_load_beneath_it_as_it_was(measured: dict[str, Measured]) -> None:
+    found = measured["burst"]
+    plain = [number for number in found.numbers if number < NUMBERS]
+    assert plain == list(range(300)), "its own, in order"
+    seconds = (found.journaled("received") - found.outcome.plan.start) / NS
+    counted = [int(((seconds >= begin) & (seconds < begin + 0.5)).sum()) for begin in np.arange(0, 3, 0.5)]
+    assert counted == pytest.approx([50, 50, 200, 200, 50, 95], abs=2)
+    own = seconds[np.array(found.numbers) < NUMBERS]
+    assert np.median(own - np.arange(300) / 100) < 0.002
 
 
 def test_a_token_bucket_refuses_what_it_refuses_and_serves_its_rate(measured: dict[str, Measured]) -> None:

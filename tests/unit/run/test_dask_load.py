@@ -23,6 +23,7 @@ import probes
 from chaos.clock import NS, SystemClock
 from chaos.errors import LoadFailed, Refusal
 from chaos.judge.soundness import run_problems
+from chaos.overlays import Overlay
 from chaos.plan.plan import Plan
 from chaos.record.events import EventLog
 from chaos.record.recording import Recording
@@ -166,6 +167,24 @@ def test_a_worker_that_dies_is_a_shard_that_died_and_its_load_ends_with_it(
     before = len(server.requests)
     time.sleep(0.5)
     assert len(server.requests) == before, "nobody goes on sending"
+
+
+def test_an_overlay_is_called_off_on_every_machine(cluster: Cluster, server: Oracle, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, server.url("/ok"), 2, rate=20, observe=3)
+    burst = Overlay(begin=0.0, end=4.0, requests=2000)
+    plan = plan.model_copy(update={"load": plan.load.model_copy(update={"overlays": (burst,)})})
+    with load_on(tmp_path, plan, cluster.address) as load:
+        wait_until(lambda: (live := load.live()) is not None and live.ok.sum() > 100)
+        load.call_off(0)
+        wait_until(lambda: (live := load.live()) is not None and live.called_off == 1)
+        heard = len(server.requests)
+        assert load.wait(30) == 0
+    rows = Recording.open(tmp_path).samples.rows
+    assert heard < 1500
+    assert len(rows) < heard + 150, "what came after is the plain load"
+    base = list(schedule_of(replace(shard_plan(tmp_path, 0), worker=0, workers=1, overlays=())))
+    assert {due for _, due, _ in base} <= set(rows["scheduled"].tolist()), "which is whole"
+    assert [problem for problem in run_problems(Recording.open(tmp_path)) if "clock" not in problem] == []
 
 
 def test_too_few_workers_and_workers_of_another_version_are_refused(cluster: Cluster, tmp_path: Path) -> None:

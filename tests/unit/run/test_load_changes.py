@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from chaos.clock import NS
 from chaos.judge import judge
 from chaos.plan.plan import Plan, make_plan
 from chaos.record.recording import Recording
+from chaos.run.connect import controller_home
+from chaos.run.panic import panic
 from chaos.run.runner import Runner
 from chaos.run.trial import Snapshot
 from chaos.spec.experiment import load_experiment
 from chaos.spec.inventory import Host, Inventory
 from tests.unit.probes.oracle_server import running
+from tests.unit.run.namespaced_host import namespaced_host
 from tests.unit.run.shared_load import Quiet
 
 _EXPERIMENT = """\
@@ -39,18 +43,27 @@ faults:
 
 
 class Interrupting(Quiet):
-    """Presses Ctrl-C once a fault has been on for a while."""
+    """Does something once a fault has been on for a while."""
 
-    def __init__(self, looks: int) -> None:
+    def __init__(self, do: Callable[[], object]) -> None:
         super().__init__()
-        self._looks = looks
+        self._do, self._looks = do, 4
 
     def update(self, snapshot: Snapshot) -> None:
         super().update(snapshot)
         if snapshot.fault_active:
             self._looks -= 1
             if self._looks == 0:
-                os.kill(os.getpid(), signal.SIGINT)
+                self._do()
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def call_a_panic() -> None:
+    with namespaced_host() as pid:
+        panic(Inventory(hosts={"other": Host(connection="netns", pid=pid)}), Path(controller_home()) / "runs")
 
 
 def plan_of(folder: Path, url: str, faults: str, processes: int = 1, observe: int = 3) -> Plan:
@@ -64,7 +77,7 @@ def run(folder: Path, faults: str, watcher: Quiet, **shape: int) -> tuple[Record
     """Run it against a server, and return what it recorded and how many requests the server saw."""
     with running() as server:
         plan = plan_of(folder, server.url("/ok"), faults, **shape)
-        recording = Recording.open(Runner(plan, {}, "", folder / "runs", watcher).run())
+        recording = Recording.open(Runner(plan, {}, "", folder / "runs", watcher, lease=1.0).run())
         return recording, len(server.requests)
 
 
@@ -107,9 +120,10 @@ def test_they_are_sent_and_told_like_faults(tmp_path: Path) -> None:
     assert not [reason for reason in verdict.reasons if "dose" in reason or "intended" in reason]
 
 
-def test_a_ctrl_c_lets_go_in_the_middle(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("do", "outcome"), [(press_ctrl_c, "interrupted"), (call_a_panic, "aborted")])
+def test_a_stop_lets_go_in_the_middle(tmp_path: Path, do: Callable[[], None], outcome: str) -> None:
     faults = "  - {kind: burst, at: 0s, for: 20s, times: 5}\n  - {kind: burst, at: 15s, for: 2s, times: 2}\n"
-    recording, seen = run(tmp_path, faults, Interrupting(4), observe=30)
+    recording, seen = run(tmp_path, faults, Interrupting(do), observe=30)
     assert seen <= len(recording.samples.rows) + 5
     cleared = event(recording, "fault.cleared", "burst-0")
     assert cleared["t"] - cleared["began"] < 2 * NS
@@ -119,7 +133,7 @@ def test_a_ctrl_c_lets_go_in_the_middle(tmp_path: Path) -> None:
     assert len(due(recording, 0, held)) == pytest.approx(500 * held, abs=150)
     assert event(recording, "fault.dose", "burst-0")["confirmed"]
     assert [e["fault"] for e in recording.named("fault.applied")] == ["burst-0"], "the other one never was"
-    assert recording.named("run.ended")[0]["outcome"] == "interrupted"
+    assert recording.named("run.ended")[0]["outcome"] == outcome
     verdict = judge(recording)
     assert verdict.verdict == "unknown"
     assert not [reason for reason in verdict.reasons if "intended" in reason or "reverted" in reason]
