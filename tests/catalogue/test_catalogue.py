@@ -39,6 +39,7 @@ KINDS = [
     "disk_throttle",
     "dns",
     "dns_answer",
+    "ecn",
     "fd_exhaustion",
     "link_down",
     "loss",
@@ -50,11 +51,14 @@ KINDS = [
     "node_kill",
     "node_reboot",
     "partition",
+    "pause",
+    "pause_storm",
     "port_exhaustion",
     "process_kill",
     "process_pause",
     "service",
     "setting",
+    "shallow_buffer",
     "sysctl",
 ]
 PROBES = ["command", "http", "icmp", "promql", "tcp"]
