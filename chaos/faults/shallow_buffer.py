@@ -1,10 +1,11 @@
 """shallow_buffer: what a lossy class does to a burst: a rate behind a buffer of few bytes, whose overflow is lost.
 
 A switch whose class lost its priority flow control (PFC) drops what its buffer can't take, and tells nobody. So here: a
-token bucket (tc-tbf(8)) with a FIFO of `buffer` bytes. The kernel tells a sender of its own host what a qdisc refused:
-TCP then takes the segment for one that it has still to send, and soft RoCE tries again at once, so that neither feels
-any loss. On what an interface sends, a netem that does nothing therefore stands above the bucket, and takes each packet
-before the bucket may drop it. What comes in is lost to a sender elsewhere, who is told nothing anyway.
+token bucket (tc-tbf(8)) with a FIFO of `buffer` bytes. A kernel tells a sender of its own host what a qdisc at the root
+refused, and older ones (before 6.8, but for those with its fix) also what one behind a redirect did: TCP then takes the
+segment for one that it has still to send, and soft RoCE tries again at once, so that neither feels any loss. So on what
+an interface sends, a netem that does nothing stands above the bucket, and takes each packet before the bucket may drop
+it. What comes in is lost to a sender elsewhere, who is told nothing anyway.
 
 A burst at the line's speed passes as far as `buffer` and `burst` together reach; the bucket's burst is what the rate
 brings in 0.1 ms, as late as a timer may be, and at least one jumbo frame. A row of segments that the kernel handles as

@@ -23,9 +23,9 @@ pass, a `prio` root of ours stands between: its first band takes the exempt flow
     root  c4a5: prio  ── c4a5:1  the exempt flows          or       root  c4a6: netem
                       └─ c4a5:2  c4a6: netem
 
-Where whoever sends is not to be told of what the impairment drops (the kernel tells it of what a qdisc refuses, and a
-TCP or soft RoCE sender then takes the packet for one that was never sent), a netem that does nothing stands above it:
-it has said that it took the packet before it hands it down.
+Where whoever sends is not to be told of what the impairment drops (kernels tell it of what a root qdisc refuses, some
+also of what one on an ifb does, and then it takes the packet for one that was never sent), a netem that does nothing
+stands above it: it has said that it took the packet before it hands it down.
 
     root  c4a6: netem  ── c4a7: tbf
 
@@ -252,10 +252,10 @@ rest=$json index=$(ip -o link show dev {device}) || exit 1
 index=${{index%%:*}} ifb=0 speed=-1
 {ifb}
 {{ read -r seen </sys/class/net/{device}/speed && speed=$seen; }} 2>/dev/null  # it may be there and not be read
-rdma=$(
-    {indent(RDMA, "    ").lstrip()} | while read -r name device; do [ "$name" != {device} ] || echo "$device"; done
+rdma=; [ ! -e /sys/class/infiniband ] || rdma=$(
+    {indent(RDMA, "    ").lstrip()} | while read -r name on; do [ "$name" != {device} ] || printf ' %s' "$on"; done
 )
-printf '%s\n--json\n%s\n--ours\n' "$(echo $speed $index $ifb $rdma)" "$json"
+printf '%s\n--json\n%s\n--ours\n' "$speed $index $ifb$rdma" "$json"
 beside=$(printf 'gameday%x' "$index")
 ip -o link show type ifb | while read -r _ ours _; do
     ours=${{ours%%[:@]*}}
