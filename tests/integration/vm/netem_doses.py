@@ -262,9 +262,14 @@ DOSES = (
             "pause_storm",
             {"pause": f"{pause}ms", "release_for": "5ms", "rate": "16mbit", "direction": hook},
             Traffic(6000, gap=0.0002),
-            _storm((pause + 5) / 1e3, 2e6 * 5 / (pause + 5)),
+            judge((pause + 5) / 1e3, 2e6 * 5 / (pause + 5)),
         )
-        for pause, hook in ((10, "egress"), (20, "egress"), (20, "ingress"))
+        # a program stamps what comes in, later than the kernel would: by the rate alone
+        for pause, hook, judge in (
+            (10, "egress", _storm),
+            (20, "egress", _storm),
+            (20, "ingress", lambda _, r: _rate(r)),
+        )
     ),
 )
 
