@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from chaos.kernel import Beside, Ets, Flow, Pfc, Place, Qdisc
+from chaos.kernel import IMPAIRMENT, ROOT, SILENCED, SILENCER, Beside, Ets, Flow, Pfc, Place, Qdisc
 from chaos.overlays import LoadView, Overlay, Sent
 from chaos.selection import EVERYTHING, FAMILIES, Selection, Steer
 
@@ -103,7 +103,8 @@ class Shell:
 class PlantQdisc:
     """Have `impairment` hold the packets of an interface that are `towards` somebody (all of them where it is empty).
 
-    The `exempt` flows pass it by. What comes in can be held, and some packets selected, only beside the interface.
+    The `exempt` flows pass it by. What comes in can be held, and some packets selected, only beside the interface. With
+    `silent`, whoever sends is not told of what the impairment drops, as little as of what a switch drops.
     """
 
     interface: str
@@ -111,6 +112,14 @@ class PlantQdisc:
     exempt: tuple[Flow, ...]
     place: Place
     towards: tuple[Selection, ...] = ()
+    silent: bool = False
+
+    def qdiscs(self, parent: str = ROOT) -> tuple[Qdisc, ...]:
+        """What is made under `parent`, with handles of ours: the outermost first."""
+        if not self.silent:
+            return (replace(self.impairment, handle=IMPAIRMENT, parent=parent),)
+        below = replace(self.impairment, handle=SILENCED, parent=f"{IMPAIRMENT}1")
+        return (replace(SILENCER, parent=parent), below)
 
     @property
     def steers(self) -> tuple[Steer, ...]:

@@ -17,12 +17,27 @@ Option = float | int | str | bool
 
 ROOT = "root"
 NO_HANDLE = "0:"  # the kernel's own default, which nobody asked for and which comes back by itself
+SCAFFOLD, IMPAIRMENT, SILENCED = "c4a5:", "c4a6:", "c4a7:"
+"""The handles of our qdiscs: above an impairment at the root where flows are exempt, its own, its own below a netem."""
+OURS = (SCAFFOLD, IMPAIRMENT)
+"""Those that a root of ours may have."""
 LANES = 12
 """How many impairments of ours one interface can have at once."""
 LAST_PREFERENCE = 65535
 OUR_PREFERENCES = range(LAST_PREFERENCE + 1 - 3 * LANES, LAST_PREFERENCE + 1)
 OUR_DEVICE = r"gameday[0-9a-f]+[tk][0-9a-f]+"
 """The names of our devices, as a regular expression: the interface's index, whether the clsact is ours, the lane."""
+
+RDMA = r"""for rdma in /sys/class/infiniband/*; do
+    [ -e "$rdma" ] && [ ! -e "$rdma/parent" ] || continue
+    case $(readlink -f "$rdma") in */virtual/*) continue ;; esac
+    { ls "$rdma/device/net"; cat "$rdma"/ports/*/gid_attrs/ndevs/*; } 2>/dev/null | sort -u |
+        sed "s|\$| ${rdma##*/}|"
+done"""
+"""Sh that prints each interface that carries RDMA of the hardware, and the name of its RDMA device, a pair a line.
+
+Soft RoCE (`parent` is rxe's own) and soft iWARP are devices without hardware; their packets are sent as all others.
+"""
 
 HAS_IFB = "[ -e /sys/module/ifb ] || modprobe -n -q ifb 2>/dev/null || grep -q ' ifb_setup' /proc/kallsyms"
 """The sh condition that a kernel can make an ifb device: loaded, ready to be loaded, or built in."""
@@ -46,12 +61,17 @@ class Qdisc:
     dropped: int = field(default=0, compare=False)
 
 
+SILENCER = Qdisc("netem", IMPAIRMENT, options={"limit": 2**31 - 1})
+"""Says of each packet that it took it, and hands it down at once to the one qdisc below, which may drop it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """What an interface shows of itself: every qdisc, class and filter on it, its speed.
 
     `ours` is what each device of ours beside it carries, and `steers` are the filters of ours that lead there;
-    `has_ifb` tells whether the kernel could make such a device. Equality is that of the configuration.
+    `has_ifb` tells whether the kernel could make such a device; `rdma` names the devices whose hardware sends RDMA by
+    it, past every qdisc. Equality is that of the configuration.
     """
 
     name: str
@@ -64,6 +84,7 @@ class Link:
     steers: tuple[Steer, ...] = field(default=(), compare=False)
     index: int = field(default=0, compare=False)
     has_ifb: bool = field(default=False, compare=False)
+    rdma: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def root(self) -> Qdisc | None:

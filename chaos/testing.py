@@ -35,9 +35,8 @@ from chaos.contracts import (
     UprootQdisc,
 )
 from chaos.faults._process import LISTING
-from chaos.kernel import NO_HANDLE, Beside, Dcb, Flow, Link, Pfc, Process, Qdisc
+from chaos.kernel import NO_HANDLE, OURS, SCAFFOLD, Beside, Dcb, Flow, Link, Pfc, Process, Qdisc
 from chaos.targets._base import HostTarget
-from chaos.targets._tc import IMPAIRMENT, OURS, SCAFFOLD
 
 _SIGNAL = re.compile(r'look (\d+); \[ "\$started" != (\d+) \] \|\| kill -s (\w+) \d+')
 _STATE_AFTER = {"STOP": "T", "CONT": "S"}  # any other signal ends a process
@@ -214,21 +213,25 @@ def _headed(process: Process, file: str, text: str) -> str:
 
 
 def _planted(link: Link, action: PlantQdisc) -> Link:
-    impairment = replace(action.impairment, handle=IMPAIRMENT, packets=1)
     if isinstance(action.place, Beside):
-        return _planted_beside(link, action, action.place, impairment)
+        return _planted_beside(link, action, action.place)
     beside = tuple(q for q in link.qdiscs if q.parent.startswith("ffff:"))
     if not action.exempt:
-        return replace(link, qdiscs=(impairment, *beside))
-    scaffold, impairment = Qdisc("prio", SCAFFOLD), replace(impairment, parent=f"{SCAFFOLD}2")
-    return replace(link, qdiscs=(scaffold, impairment, *beside), filters=tuple(f"u32 {flow}" for flow in action.exempt))
+        return replace(link, qdiscs=(*_busy(action.qdiscs()), *beside))
+    planted = (Qdisc("prio", SCAFFOLD), *_busy(action.qdiscs(f"{SCAFFOLD}2")), *beside)
+    return replace(link, qdiscs=planted, filters=tuple(f"u32 {flow}" for flow in action.exempt))
 
 
-def _planted_beside(link: Link, action: PlantQdisc, place: Beside, impairment: Qdisc) -> Link:
+def _busy(qdiscs: tuple[Qdisc, ...]) -> tuple[Qdisc, ...]:
+    """Return qdiscs that a packet has passed."""
+    return tuple(replace(qdisc, packets=1) for qdisc in qdiscs)
+
+
+def _planted_beside(link: Link, action: PlantQdisc, place: Beside) -> Link:
     has_clsact = any(q.kind == "clsact" for q in link.qdiscs)
     clsact = (Qdisc("clsact", "ffff:", "ffff:fff1"),) if place.adds_clsact and not has_clsact else ()
     steers = (*(steer for steer in link.steers if steer not in action.steers), *action.steers)
-    ours = {**link.ours, place.device: (impairment,)}
+    ours = {**link.ours, place.device: _busy(action.qdiscs())}
     return replace(link, qdiscs=link.qdiscs + clsact, ours=ours, steers=steers)
 
 

@@ -15,6 +15,7 @@ from chaos.faults._nft import Network
 
 Direction = Literal["both", "egress", "ingress"]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Transport = Literal["tcp", "udp"]
 
 
 def network(value: str) -> Network | None:

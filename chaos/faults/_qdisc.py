@@ -25,13 +25,28 @@ from chaos.contracts import (
     UprootQdisc,
 )
 from chaos.errors import Misfit
-from chaos.faults import _nft, _peers
+from chaos.faults import _nft, _peers, _rdma
 from chaos.faults._peers import Peer, Port
-from chaos.kernel import HAS_IFB, LANES, NO_HANDLE, OUR_PREFERENCES, ROOT, AtRoot, Beside, Flow, Link, Place, Qdisc
+from chaos.kernel import (
+    HAS_IFB,
+    IMPAIRMENT,
+    LANES,
+    NO_HANDLE,
+    OUR_PREFERENCES,
+    OURS,
+    ROOT,
+    SILENCED,
+    SILENCER,
+    AtRoot,
+    Beside,
+    Flow,
+    Link,
+    Place,
+    Qdisc,
+)
 from chaos.names import InterfaceName
 from chaos.selection import Hook, Selection, Steer
 
-OURS = ("c4a5:", "c4a6:")
 RELEASE = (
     "packets that the qdisc holds are sent late and out of order; those it still holds after its delay, or a second, "
     "are dropped and counted"
@@ -163,6 +178,11 @@ class Impairment(Fault[Seen]):
         )
 
     @property
+    def is_silent(self) -> bool:
+        """Whether whoever sends is not to be told of what is dropped."""
+        return False
+
+    @property
     def towards(self) -> tuple[Selection, ...]:
         """The packets it is about, none where it is about all."""
         if not (self.peers or self.ports or self.protocols or self.dscp):
@@ -186,18 +206,21 @@ class Impairment(Fault[Seen]):
 
     def _plant(self, before: Seen) -> PlantQdisc:
         where, towards = self._place(before.link), self.towards
-        return PlantQdisc(self.interface, self.qdisc(before.link), before.control, where, towards)
+        return PlantQdisc(self.interface, self.qdisc(before.link), before.control, where, towards, self.is_silent)
 
     def reading(self) -> Reading[Seen]:
         """Ask for the interface and for the controller's own flow."""
         return Reading((LinkState(self.interface), ControlPath()), Seen)
 
     def objection(self, before: Seen) -> str | None:
-        """Object to an interface that is not there, or whose queueing could not be put back exactly."""
+        """Object to an interface that is not there, whose queueing could not be put back, or that RDMA passes by."""
         where, whole = self._place(before.link), not self.towards and self.direction == "egress"
         return (
             _peers.unbound(self.peers)
             or objection(self.interface, before.link, where, whole=whole)
+            or _rdma.objection(
+                [f"{self.interface} ({device})" for device in before.link.rdma], self.protocols, self.ports
+            )
             or _left_over(before.link, self._lanes)
         )
 
@@ -223,10 +246,12 @@ class Impairment(Fault[Seen]):
         return gone and without_ours(before.link) == without_ours(now.link)
 
     def _held(self, before: Seen, now: Seen) -> Qdisc | None:
-        """Return the qdisc of this kind in our place, or None."""
+        """Return the qdisc of this kind in our place, or None; one that must be silent and is not is none."""
         where = self._place(before.link)
         there = now.link.ours.get(where.device, ()) if isinstance(where, Beside) else now.link.qdiscs
-        return next((q for q in there if (q.handle, q.kind) == (OURS[1], self.qdisc_kind)), None)
+        handle = SILENCED if self.is_silent else IMPAIRMENT
+        quiet = not self.is_silent or any((q.handle, q.options) == (IMPAIRMENT, SILENCER.options) for q in there)
+        return next((q for q in there if quiet and (q.handle, q.kind) == (handle, self.qdisc_kind)), None)
 
     def _is_steered(self, before: Seen, link: Link) -> bool:
         mine = _steers(self._place(before.link), link)

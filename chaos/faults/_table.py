@@ -15,16 +15,19 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from chaos.contracts import Action, ControlPath, Fault, Need, Output, Reading, Shell
-from chaos.faults import _nft
-from chaos.faults._nft import Network, Rule
-from chaos.faults._peers import Direction
-from chaos.kernel import Flow
+from pydantic import Field
+
+from chaos.contracts import Action, ControlPath, Fault, HostView, Need, Output, Reading, Shell
+from chaos.faults import _nft, _peers, _rdma
+from chaos.faults._nft import Rule
+from chaos.faults._peers import Direction, Peer, Port, Transport
+from chaos.kernel import RDMA, Flow
+from chaos.names import InterfaceName
 
 Chains = dict[str, tuple[Rule, ...]]
 
@@ -124,6 +127,59 @@ class Table(Fault[Seen]):
         return f"table inet {self.table} did not hold our rules at the end of the fault"
 
 
+class Crossing(Table):
+    """A fault that is one table about what crosses between the host and its peers."""
+
+    beside: ClassVar[str] = RDMA
+
+    peers: tuple[Peer, ...] = Field(
+        (), description="addresses, networks, and names of hosts and groups of the inventory; everybody by default"
+    )
+    ports: tuple[Port, ...] = Field(
+        (), description="only TCP and UDP packets with one of these ports at either end; all packets by default"
+    )
+    protocols: tuple[Transport, ...] = Field((), description="only packets of these protocols; all packets by default")
+    direction: Direction = Field("both", description="which packets, as the host sees them")
+    interface: InterfaceName = Field("", description="only packets of this interface; of any by default")
+    forwarded: bool = Field(False, description="also what the host forwards (for containers behind it)")
+
+    def bind(self, host: HostView) -> Self:
+        """Put the addresses that the inventory knows in the place of names. Raises Misfit."""
+        return self.model_copy(update={"peers": _peers.bound(self.peers, host)})
+
+    def objection(self, before: Seen) -> str | None:
+        """Object to a table of ours that is there, to names that were never bound, and where RDMA would pass it by."""
+        carriers = _rdma.carriers(before.beside, self.interface)
+        return (
+            super().objection(before)
+            or _peers.unbound(self.peers)
+            or _rdma.objection(carriers, self.protocols, self.ports)
+        )
+
+    def crossing(self, control: tuple[Flow, ...], meets: Callable[[str], Iterable[Rule]]) -> Chains:
+        """Return the chains of the direction, in which whatever is not spared meets the rules of its way."""
+        ways = ["egress", "ingress"] if self.direction == "both" else [self.direction]
+        loopback = not any(network.is_loopback for network in _peers.networks(self.peers))
+        chains: Chains = {way: (*spared(way, control, loopback), *meets(way)) for way in ways}
+        return chains | ({"forward": tuple(rule for way in ways for rule in meets(way))} if self.forwarded else {})
+
+    def matching(self, verdict: str, way: str) -> list[Rule]:
+        """Return a rule for each combination that has to be one of its own: the peers' family, the ports' end.
+
+        No peers are everybody, no ports and no protocols are all packets.
+        """
+        keyword, address = _WAYS[way]
+        common: dict[str, Any] = {"interface": (keyword, self.interface)} if self.interface else {}
+        numbers = tuple(sorted(set(self.ports)))
+        if numbers or self.protocols:
+            common["protocols"] = tuple(sorted(set(self.protocols))) or ("tcp", "udp")
+        networks = _nft.shortest(_peers.networks(self.peers))
+        families = [tuple(n for n in networks if n.version == version) for version in (4, 6)]
+        whom: list[dict[str, Any]] = [{"address": address, "networks": family} for family in families if family]
+        ends: list[dict[str, Any]] = [{"port": port, "ports": numbers} for port in ("sport", "dport") if numbers]
+        return [Rule(verdict, **common, **peer, **end) for peer in whom or [{}] for end in ends or [{}]]
+
+
 def named(fault: Fault[Any]) -> str:
     """Return the name of a fault's table: of its kind and its parameters."""
     text = json.dumps({"kind": fault.kind, **fault.model_dump(mode="json")}, sort_keys=True)
@@ -144,11 +200,6 @@ def seen(table: str, printed: str, control: tuple[Flow, ...]) -> Seen:
     return Seen(parsed(objects) if table in tables else None, others, control, beside)
 
 
-def ways(direction: Direction) -> list[str]:
-    """Return the chains of a direction."""
-    return ["egress", "ingress"] if direction == "both" else [direction]
-
-
 def spared(way: str, control: tuple[Flow, ...], loopback: bool) -> list[Rule]:
     """Return what is accepted first of all; `loopback` tells whether the loopback interface is."""
     keyword, address = _WAYS[way]
@@ -159,22 +210,6 @@ def spared(way: str, control: tuple[Flow, ...], loopback: bool) -> list[Rule]:
     ]
     rules.append(Rule("accept", types=_ND))
     return [*rules, Rule("accept", interface=(keyword, "lo"))] if loopback else rules
-
-
-def matching(verdict: str, way: str, interface: str, networks: Iterable[Network], ports: Iterable[int]) -> list[Rule]:
-    """Return a rule for each combination that has to be one of its own: the family of the peers, the end of the ports.
-
-    No networks are everybody, and no ports are all packets.
-    """
-    keyword, address = _WAYS[way]
-    common: dict[str, Any] = {"interface": (keyword, interface)} if interface else {}
-    listed, numbers = list(networks), tuple(sorted(set(ports)))
-    families = [_nft.shortest(n for n in listed if n.version == version) for version in (4, 6)]
-    whom: list[dict[str, Any]] = [{"address": address, "networks": family} for family in families if family]
-    ends: list[dict[str, Any]] = [
-        {"protocols": ("tcp", "udp"), "port": port, "ports": numbers} for port in ("sport", "dport") if numbers
-    ]
-    return [Rule(verdict, **common, **peer, **end) for peer in whom or [{}] for end in ends or [{}]]
 
 
 def made(table: str, chains: Chains) -> str:

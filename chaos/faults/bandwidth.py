@@ -13,13 +13,12 @@ from typing import ClassVar
 from pydantic import Field
 
 from chaos.contracts import Need
-from chaos.faults import _qdisc
+from chaos.faults import _qdisc, _tbf
 from chaos.kernel import Link, Option, Qdisc
 from chaos.units import BitRate, Duration, Size
 
 _TICK = 1 / 250  # s
 _SEGMENT = 66_000  # bytes: 64 KiB with its headers
-_ROUNDED = 2.1e-6  # s: the kernel keeps the burst as a time in µs, and tc prints the limit as one
 
 
 class Bandwidth(_qdisc.Impairment):
@@ -42,9 +41,7 @@ class Bandwidth(_qdisc.Impairment):
     def shows(self, held: Qdisc, link: Link) -> bool:
         """Compare, but for what tc and the kernel round."""
         del link
-        off = {name: abs(float(held.options[name]) - float(asked)) for name, asked in self.options().items()}
-        near = 2 + self.rate * _ROUNDED
-        return off["rate"] <= 1 and off["burst"] <= near and off["limit"] <= near
+        return _tbf.is_same(self.options(), held.options)
 
     def achieved(self, held: Qdisc) -> dict[str, float]:
         """The rate in bytes/s."""

@@ -20,13 +20,11 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from chaos.contracts import Dose, HostView, Need
-from chaos.faults import _nft, _peers, _table
+from chaos.contracts import Dose, Need
+from chaos.faults import _nft, _table
 from chaos.faults._nft import Rule
-from chaos.faults._peers import Direction, Peer, Port
 from chaos.faults._table import Chains, Seen
 from chaos.kernel import Flow
-from chaos.names import InterfaceName
 from chaos.units import Share
 
 # a dry run: the kernel sees the rule and throws it away
@@ -35,7 +33,7 @@ _FAR = 5.0  # standard deviations: chance alone takes a sound dose there once in
 _LOSE = "lose"
 
 
-class Loss(_table.Table):
+class Loss(_table.Crossing):
     """Lose packets at random between a host and its peers, or everybody."""
 
     kind: ClassVar[str] = "loss"
@@ -45,29 +43,12 @@ class Loss(_table.Table):
     needs: ClassVar[tuple[Need, ...]] = (_table.NFT, Need("nft numgen", _DRAWS, "linux-image-amd64"))
 
     share: Share = Field(description="of the packets, drawn one by one")
-    peers: tuple[Peer, ...] = Field(
-        (), description="addresses, networks, and names of hosts and groups of the inventory; everybody by default"
-    )
-    ports: tuple[Port, ...] = Field(
-        (), description="only TCP and UDP packets with one of these ports at either end; all packets by default"
-    )
-    direction: Direction = Field("both", description="which packets, as the host sees them")
-    interface: InterfaceName = Field("", description="only packets of this interface; of any by default")
-    forwarded: bool = Field(False, description="also what the host forwards (for containers behind it)")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         if not 0 < self.chance < _nft.ODDS:
             raise ValueError("share: nftables draws 0.0000001% to 99.9999999%; for every packet there is partition")
         return self
-
-    def bind(self, host: HostView) -> Self:
-        """Put the addresses that the inventory knows in the place of names. Raises Misfit."""
-        return self.model_copy(update={"peers": _peers.bound(self.peers, host)})
-
-    def objection(self, before: Seen) -> str | None:
-        """Object to a table of ours that is there already, and to names that were never bound."""
-        return super().objection(before) or _peers.unbound(self.peers)
 
     def asked(self) -> dict[str, float]:
         """The share."""
@@ -91,11 +72,5 @@ class Loss(_table.Table):
 
     def chains(self, control: tuple[Flow, ...]) -> Chains:
         """Return the rules of each chain."""
-        networks, ways = _peers.networks(self.peers), _table.ways(self.direction)
-        spares_loopback = not any(network.is_loopback for network in networks)
-        drawn = {way: _table.matching(f"goto {_LOSE}", way, self.interface, networks, self.ports) for way in ways}
-        chains: Chains = {_LOSE: (Rule(""), Rule("drop", chance=self.chance))}
-        chains |= {way: (*_table.spared(way, control, spares_loopback), *drawn[way]) for way in ways}
-        if self.forwarded:
-            chains["forward"] = tuple(rule for way in ways for rule in drawn[way])
-        return chains
+        drawn = self.crossing(control, lambda way: self.matching(f"goto {_LOSE}", way))
+        return {_LOSE: (Rule(""), Rule("drop", chance=self.chance)), **drawn}

@@ -13,19 +13,17 @@ do so. What is lost on its way out is told to who sends a datagram (EPERM); TCP 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from pydantic import Field
 
-from chaos.contracts import Dose, HostView
-from chaos.faults import _peers, _table
-from chaos.faults._peers import Direction, Peer
+from chaos.contracts import Dose
+from chaos.faults import _table
 from chaos.faults._table import Chains, Seen
 from chaos.kernel import Flow
-from chaos.names import InterfaceName
 
 
-class MtuBlackHole(_table.Table):
+class MtuBlackHole(_table.Crossing):
     """Lose packets above a size, without a word to their sender."""
 
     kind: ClassVar[str] = "mtu_black_hole"
@@ -34,20 +32,6 @@ class MtuBlackHole(_table.Table):
     shade: ClassVar[str] = "#3f5f8f"
 
     size: int = Field(description="bytes of the largest packet that passes, with its IP header", ge=576, le=65535)
-    peers: tuple[Peer, ...] = Field(
-        (), description="addresses, networks, and names of hosts and groups of the inventory; everybody by default"
-    )
-    direction: Direction = Field("both", description="which packets, as the host sees them")
-    interface: InterfaceName = Field("", description="only packets of this interface; of any by default")
-    forwarded: bool = Field(False, description="also what the host forwards (for containers behind it)")
-
-    def bind(self, host: HostView) -> Self:
-        """Put the addresses that the inventory knows in the place of names. Raises Misfit."""
-        return self.model_copy(update={"peers": _peers.bound(self.peers, host)})
-
-    def objection(self, before: Seen) -> str | None:
-        """Object to a table of ours that is there already, and to names that were never bound."""
-        return super().objection(before) or _peers.unbound(self.peers)
 
     def asked(self) -> dict[str, float]:
         """The size."""
@@ -63,14 +47,6 @@ class MtuBlackHole(_table.Table):
 
     def chains(self, control: tuple[Flow, ...]) -> Chains:
         """Return the rules of each chain."""
-        networks, ways = _peers.networks(self.peers), _table.ways(self.direction)
-        spares_loopback = not any(network.is_loopback for network in networks)
-        lost = {
-            way: [
-                replace(rule, longer_than=self.size)
-                for rule in _table.matching("drop", way, self.interface, networks, ())
-            ]
-            for way in ways
-        }
-        chains: Chains = {way: (*_table.spared(way, control, spares_loopback), *lost[way]) for way in ways}
-        return chains | ({"forward": tuple(rule for way in ways for rule in lost[way])} if self.forwarded else {})
+        return self.crossing(
+            control, lambda way: [replace(rule, longer_than=self.size) for rule in self.matching("drop", way)]
+        )

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -31,19 +30,14 @@ from pydantic import (
 
 from chaos import delay_tables
 from chaos.contracts import Need, Output, Reading
-from chaos.faults import _qdisc
+from chaos.faults import _netem, _qdisc
 from chaos.kernel import Link, Option, Qdisc
 from chaos.units import BitRate, Duration, Share, Size
 
 _EFFECTS = ("delay", "jitter", "loss", "loss_state", "loss_gemodel", "duplicate", "corrupt", "reorder", "rate", "slot")
-_ASSUMED_LINE_RATE = 10e9  # bit/s, where the interface does not say (virtual ones don't)
-_PACKET = 512  # bytes: requests are small, and a queue counts packets
-_CLOSE = {"delay": 2e-6, "jitter": 2e-6, "rate": 1.0}  # what tc's and the kernel's own units round away
-_DIGITS = 1e-5  # tc's JSON has six digits
 _LONGEST = 274.0  # s: 2^32 ticks of 64 ns, as tc before 6.9 sends a delay
 _WIDEST = 2.147483647  # s: the kernel cuts a jitter to 2^31-1 ns
 _LEAST_SHARE = 0.5 / (2**32 - 1)
-_NOT_SHOWN = ("distribution", "slot_distribution")
 
 # a key and those of which one must stand beside it, or it would do nothing
 _BASES = {
@@ -282,12 +276,11 @@ class Netem(_qdisc.Impairment):
 
     def shows(self, held: Qdisc, link: Link) -> bool:
         """Compare all that the kernel shows, but for what tc and the kernel round."""
-        asked = {name: value for name, value in self.options(link).items() if name not in _NOT_SHOWN}
-        return all(_close(name, asked.get(name, 0), held.options.get(name, 0)) for name in {*asked, *held.options})
+        return _netem.is_same(self.options(link), held.options)
 
     def achieved(self, held: Qdisc) -> dict[str, float]:
         """What the kernel has of what can be told in numbers, but the queue's own limits."""
-        return _in_si(held.options)
+        return _netem.in_si(held.options)
 
     def longest_stay(self) -> float:
         """Behind a rate or a slot nobody can tell: its queue may be long."""
@@ -295,7 +288,7 @@ class Netem(_qdisc.Impairment):
 
     def asked(self) -> dict[str, float]:
         """Return what is not off, in SI."""
-        return _in_si(self.options(None))
+        return _netem.in_si(self.options(None))
 
     def options(self, link: Link | None) -> dict[str, Option]:
         """Return the qdisc's options, those that are off left out; `link` gives the line rate for the limit."""
@@ -311,12 +304,10 @@ class Netem(_qdisc.Impairment):
         return options | {"limit": self.limit or self._limit(link.bits_per_second if link else None)}
 
     def _limit(self, line_rate: float | None) -> int:
-        bits = self.rate * 8 or line_rate or _ASSUMED_LINE_RATE
         held = self.delay + 3 * self.jitter
         if self.slot:
             held += max(self.slot.min_delay, self.slot.max_delay, self.slot.delay + 3 * self.slot.jitter)
-        in_flight = bits / 8 / _PACKET * held
-        return min(2**31 - 1, max(1000, math.ceil(1.5 * in_flight)))
+        return _netem.limit(self.rate or (line_rate or 0) / 8, held)
 
 
 _SEEDS = "uname -r; tc qdisc add dev lo root netem help 2>&1 | grep -o -m 1 -w seed; true"
@@ -333,27 +324,9 @@ _NOT_OPTIONS = (
     *_qdisc.Impairment.model_fields,
     *("limit", "seed", "distribution", "samples", "loss_state", "loss_gemodel", "slot"),
 )
-_UNITS = {
-    "delay": "delay_s",
-    "jitter": "jitter_s",
-    "rate": "rate_bytes_per_s",
-    **{f"slot_{name}": f"slot_{name}_s" for name in ("min", "max", "delay", "jitter")},
-}
-
-
-def _in_si(options: Mapping[str, Option]) -> dict[str, float]:
-    told = {name: value for name, value in options.items() if name not in ("limit", "gap", "seed", *_NOT_SHOWN)}
-    return {_UNITS.get(name, name): float(value) for name, value in told.items()}
 
 
 def _counted(value: Any) -> Any:
     if isinstance(value, float) and 0 < value < _LEAST_SHARE:
         raise ValueError(f"is less than netem can count; give at least {_LEAST_SHARE:.1e}, or nothing")
     return value
-
-
-def _close(name: str, asked: Option, found: Option) -> bool:
-    if isinstance(asked, int) and asked:
-        return asked == found
-    off = bool(asked) != bool(found)
-    return not off and abs(float(asked) - float(found)) <= _CLOSE.get(name, 1e-6) + _DIGITS * float(asked)

@@ -10,20 +10,18 @@ it only at its first retransmission); an established connection falls silent all
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from chaos.contracts import Dose, HostView
-from chaos.faults import _peers, _table
+from chaos.contracts import Dose
+from chaos.faults import _table
 from chaos.faults._nft import Rule
-from chaos.faults._peers import Direction, Peer, Port
 from chaos.faults._table import Chains, Seen
 from chaos.kernel import Flow
-from chaos.names import InterfaceName
 
 
-class Partition(_table.Table):
+class Partition(_table.Crossing):
     """Cut a host off from its peers, or from everybody."""
 
     kind: ClassVar[str] = "partition"
@@ -33,24 +31,7 @@ class Partition(_table.Table):
     )
     shade: ClassVar[str] = "#b5544d"
 
-    peers: tuple[Peer, ...] = Field(
-        (), description="addresses, networks, and names of hosts and groups of the inventory; everybody by default"
-    )
-    ports: tuple[Port, ...] = Field(
-        (), description="only TCP and UDP packets with one of these ports at either end; all packets by default"
-    )
-    direction: Direction = Field("both", description="which packets, as the host sees them")
     action: Literal["drop", "reject"] = Field("drop", description="say nothing, or answer with ICMP port unreachable")
-    interface: InterfaceName = Field("", description="only packets of this interface; of any by default")
-    forwarded: bool = Field(False, description="also what the host forwards (for containers behind it)")
-
-    def bind(self, host: HostView) -> Self:
-        """Put the addresses that the inventory knows in the place of names. Raises Misfit."""
-        return self.model_copy(update={"peers": _peers.bound(self.peers, host)})
-
-    def objection(self, before: Seen) -> str | None:
-        """Object to a table of ours that is there already, and to names that were never bound."""
-        return super().objection(before) or _peers.unbound(self.peers)
 
     def asked(self) -> dict[str, float]:
         """All of the packets."""
@@ -65,15 +46,8 @@ class Partition(_table.Table):
 
     def chains(self, control: tuple[Flow, ...]) -> Chains:
         """Return the rules of each chain."""
-        ways = _table.ways(self.direction)
-        spares_loopback = not any(network.is_loopback for network in _peers.networks(self.peers))
-        chains = {way: (*_table.spared(way, control, spares_loopback), *self._cut(way)) for way in ways}
-        if self.forwarded:
-            chains["forward"] = tuple(rule for way in ways for rule in self._cut(way))
+        chains = self.crossing(control, lambda way: self.matching(self.action, way))
         if self.action == "reject" and self.direction == "both":
             errors = [("icmp", "destination-unreachable"), ("icmpv6", "destination-unreachable")]
             chains["egress"] = (*(Rule("accept", types=types) for types in errors), *chains["egress"])
         return chains
-
-    def _cut(self, way: str) -> list[Rule]:
-        return _table.matching(self.action, way, self.interface, _peers.networks(self.peers), self.ports)

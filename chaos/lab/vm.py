@@ -2,6 +2,7 @@
 
     eth0    a user-mode network for management: nothing gets out, and 127.0.0.1:PORT leads to the guest's sshd
     eth1    the data network: a port of `chaos.lab.switch`
+    eth2    once its driver is loaded (`modprobe e1000e`): a NIC with Ethernet pause, which virtio has not; unplugged
 
 The keeper makes one `VirtualHost` per host and runs it. Off is a power cut (SIGKILL), on starts the same machine again
 on the same ports. A host is ready when its console says so, its clock is the TSC and its sshd answers; one that hangs
@@ -195,6 +196,7 @@ class VirtualHost:
             "-device", "virtio-net-pci,netdev=manage,romfile=",
             "-netdev", f"dgram,id=data,{local},{remote}",
             "-device", f"virtio-net-pci,netdev=data,romfile=,mac={self.layout.mac}",
+            "-device", "e1000e,romfile=",
         ]  # fmt: skip
         options: list[str | Path] = [word for option, value in arguments.items() for word in (f"-{option}", value)]
         return [which("qemu-system-x86_64"), "-nodefaults", "-no-user-config", *options, *devices]

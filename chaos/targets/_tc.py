@@ -23,6 +23,12 @@ pass, a `prio` root of ours stands between: its first band takes the exempt flow
     root  c4a5: prio  ── c4a5:1  the exempt flows          or       root  c4a6: netem
                       └─ c4a5:2  c4a6: netem
 
+Where whoever sends is not to be told of what the impairment drops (kernels tell it of what a root qdisc refuses, some
+also of what one on an ifb does, and then it takes the packet for one that was never sent), a netem that does nothing
+stands above it: it has said that it took the packet before it hands it down.
+
+    root  c4a6: netem  ── c4a7: tbf
+
 Nothing but the device, these handles and these filters is ever deleted, and a clsact only if it was added and is empty.
 """
 
@@ -32,15 +38,13 @@ import json
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from shlex import quote
+from textwrap import indent
 from typing import Any
 
 from chaos.contracts import PlantQdisc, Rendered, Staged, UprootQdisc
-from chaos.kernel import HAS_IFB, NO_HANDLE, ROOT, AtRoot, Beside, Flow, Link, Option, Qdisc
+from chaos.kernel import HAS_IFB, NO_HANDLE, RDMA, ROOT, SCAFFOLD, AtRoot, Beside, Flow, Link, Option, Qdisc
 from chaos.targets import _netem_text, _u32
 
-SCAFFOLD = "c4a5:"
-IMPAIRMENT = "c4a6:"
-OURS = (SCAFFOLD, IMPAIRMENT)
 TABLES = "/run/gameday/tables"
 """Where tc finds the distributions of a netem while it is made."""
 _SHOWS_FILTER = "*' pref {} '*"
@@ -75,7 +79,7 @@ def uproot(action: UprootQdisc) -> Rendered:
 def _plant_beside(action: PlantQdisc, place: Beside) -> Rendered:
     device, ours = quote(action.interface), place.device
     links = [f"link add dev {ours} type ifb", f"link set dev {ours} addrgenmode none", f"link set dev {ours} up"]
-    objects = [f"qdisc add dev {ours} root handle {IMPAIRMENT} {_words(action.impairment)}"]
+    objects = [f"qdisc add dev {ours} {_made(qdisc)}" for qdisc in action.qdiscs()]
     objects += [f"qdisc replace dev {device} clsact"] if place.adds_clsact else []  # another of ours may have added it
     filters = {steer: f"filter add dev {device} {steer.hook} {_u32.words(steer)}" for steer in action.steers}
     objects += [line for steer, line in filters.items() if not steer.device]
@@ -138,16 +142,23 @@ def _plant_root(action: PlantQdisc, former: Qdisc | None) -> Rendered:
     device = quote(action.interface)
     verb = "replace" if former else "add"
     if not action.exempt:
-        lines = [f"tc qdisc {verb} dev {device} root handle {IMPAIRMENT} {_words(action.impairment)}"]
+        root, *below = action.qdiscs()
+        lines = [f"tc qdisc {verb} dev {device} {_made(root)}"]
     else:
         bands = "prio bands 2 priomap " + " ".join(["1"] * 16)
         lines = [f"tc qdisc {verb} dev {device} root handle {SCAFFOLD} {bands}"]
         lines += [
             f"tc filter add dev {device} parent {SCAFFOLD} {_match(flow)} flowid {SCAFFOLD}1" for flow in action.exempt
         ]
-        lines += [f"tc qdisc add dev {device} parent {SCAFFOLD}2 handle {IMPAIRMENT} {_words(action.impairment)}"]
-    made = _with_tables(action, " &&\n".join(lines))
-    return Rendered(made, f"tc qdisc show dev {device} | {_SHOWS_OURS}")
+        below = [*action.qdiscs(f"{SCAFFOLD}2")]
+    lines += [f"tc qdisc add dev {device} {_made(qdisc)}" for qdisc in below]
+    return Rendered(_with_tables(action, " &&\n".join(lines)), f"tc qdisc show dev {device} | {_SHOWS_OURS}")
+
+
+def _made(qdisc: Qdisc) -> str:
+    """Return the arguments that make a qdisc in its place."""
+    place = ROOT if qdisc.parent == ROOT else f"parent {qdisc.parent}"
+    return f"{place} handle {qdisc.handle} {_words(qdisc)}"
 
 
 def _uproot_root(interface: str, former: Qdisc | None) -> Rendered:
@@ -241,7 +252,10 @@ rest=$json index=$(ip -o link show dev {device}) || exit 1
 index=${{index%%:*}} ifb=0 speed=-1
 {ifb}
 {{ read -r seen </sys/class/net/{device}/speed && speed=$seen; }} 2>/dev/null  # it may be there and not be read
-printf '%s\n--json\n%s\n--ours\n' "$speed $index $ifb" "$json"
+rdma=; [ ! -e /sys/class/infiniband ] || rdma=$(
+    {indent(RDMA, "    ").lstrip()} | while read -r name on; do [ "$name" != {device} ] || printf ' %s' "$on"; done
+)
+printf '%s\n--json\n%s\n--ours\n' "$speed $index $ifb$rdma" "$json"
 beside=$(printf 'gameday%x' "$index")
 ip -o link show type ifb | while read -r _ ours _; do
     ours=${{ours%%[:@]*}}
@@ -267,7 +281,7 @@ def parse_link(interface: str, printed: str) -> Link:
     head, rest = printed.split("\n--json\n", 1)
     as_json, rest = rest.split("\n--ours\n", 1)
     ours, shown = rest.split("--filters\n", 1)
-    speed, index, ifb = head.split()
+    speed, index, ifb, *rdma = head.split()
     hooks = _hooks(shown)
     # `tc filter show` of a classful root prints the filters of each attach point; an absent one prints nothing
     lines = [line for line in shown.splitlines() if not line.startswith((*_MADE_BY_TRAFFIC, "qdisc "))]
@@ -282,6 +296,7 @@ def parse_link(interface: str, printed: str) -> Link:
         steers=tuple(steer for hook, held in hooks.items() for steer in _u32.printed(hook, held)),
         index=int(index),
         has_ifb=ifb == "1",
+        rdma=tuple(rdma),
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from chaos.contracts import Completed, DcbState, LinkState, PlantQdisc, Question, SetDcb, UprootQdisc
 from chaos.errors import Unreachable
-from chaos.kernel import HAS_IFB, NO_HANDLE, AtRoot, Beside, Dcb, Flow, Link
+from chaos.kernel import HAS_IFB, NO_HANDLE, OURS, RDMA, AtRoot, Beside, Dcb, Flow, Link
 from chaos.targets._base import HostTarget
-from chaos.targets._tc import LOAD_IFB, OURS
+from chaos.targets._tc import LOAD_IFB
 from chaos.targets.netlink import Netlink
 from chaos.targets.power import PowerController
 
@@ -23,6 +23,7 @@ class LocalTarget(HostTarget):
         super().__init__(name, power)
         self._enter = ["nsenter", "--target", str(pid), "--all"] if pid else []
         self._netlink = Netlink(name, f"/proc/{pid}/ns/net" if pid else None)
+        self._rdma: list[list[str]] = []
 
     def _run(self, script: str, timeout: float) -> Completed:
         argv = [*self._enter, "sh", "-c", script]
@@ -54,7 +55,9 @@ class LocalTarget(HostTarget):
         read = self._netlink.link(interface)
         if self._has_ifb is None:
             self._has_ifb = self.run(HAS_IFB, check=False).status == 0
-        seen = replace(read, has_ifb=self._has_ifb)
+            self._rdma = [line.split() for line in self.run(RDMA).stdout.splitlines()]
+        rdma = tuple(device for carrier, device in self._rdma if carrier == interface)
+        seen = replace(read, has_ifb=self._has_ifb, rdma=rdma)
         made = seen.root is not None and seen.root.handle not in (NO_HANDLE, *OURS)
         return super().link(interface) if made else seen
 

@@ -23,10 +23,9 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from chaos.contracts import PlantQdisc, SetDcb
 from chaos.errors import CommandFailed, Unreachable
-from chaos.kernel import NO_HANDLE, OUR_PREFERENCES, ROOT, AtRoot, Beside, Dcb, Link, Qdisc
+from chaos.kernel import NO_HANDLE, OUR_PREFERENCES, OURS, ROOT, AtRoot, Beside, Dcb, Link, Qdisc
 from chaos.selection import Steer
 from chaos.targets import _dcb, _netem, _nla, _tbf, _u32
-from chaos.targets._tc import IMPAIRMENT, OURS
 
 T = TypeVar("T")
 _CODECS = {"netem": _netem, "tbf": _tbf}
@@ -66,7 +65,7 @@ class Netlink:
         match action.place:
             case AtRoot(former):
                 flags = NLM_F_REPLACE if former else NLM_F_EXCL
-                self._inside(lambda: self._add_qdisc(action.interface, action.impairment, flags))
+                self._inside(lambda: self._add_qdiscs(action.interface, action, flags))
             case Beside() as place:
                 self._inside(lambda: self._plant_beside(action, place))
 
@@ -74,7 +73,7 @@ class Netlink:
         """Delete the root while it is ours; otherwise there is nothing to do."""
         root = self.link(interface).root
         if root is not None and root.handle in OURS:
-            self._inside(lambda: self._send("qdisc del", RTM_DELQDISC, 0, interface, []))
+            self._inside(lambda: self._send("qdisc del", RTM_DELQDISC, 0, interface))
 
     def dcb(self, interface: str) -> Dcb:
         """Read an interface's data centre bridging."""
@@ -95,7 +94,7 @@ class Netlink:
         quiet = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]})]}  # no address, so no packets
         make("set", index=ours, IFLA_AF_SPEC=quiet)
         make("set", index=ours, state="up")
-        self._add_qdisc(place.device, action.impairment, NLM_F_EXCL)
+        self._add_qdiscs(place.device, action, NLM_F_EXCL)
         if place.adds_clsact:
             self._said(f"qdisc replace {action.interface} clsact", self._socket.tc)(
                 "replace", "clsact", self._index(action.interface)
@@ -111,9 +110,16 @@ class Netlink:
         request = self._said(f"filter add {interface}", self._socket.nlm_request)
         request(message, RTM_NEWTFILTER, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL)
 
+    def _add_qdiscs(self, interface: str, action: PlantQdisc, flags: int) -> None:
+        root, *below = action.qdiscs()
+        self._add_qdisc(interface, root, flags)
+        for qdisc in below:
+            self._add_qdisc(interface, qdisc, NLM_F_EXCL)
+
     def _add_qdisc(self, interface: str, qdisc: Qdisc, flags: int) -> None:
         attributes = [("TCA_KIND", qdisc.kind), ("TCA_OPTIONS", _CODECS[qdisc.kind].encode(qdisc.options))]
-        self._send("qdisc add", RTM_NEWQDISC, NLM_F_CREATE | flags, interface, attributes)
+        at = _class_number(qdisc.parent), _number(qdisc.handle)
+        self._send("qdisc add", RTM_NEWQDISC, NLM_F_CREATE | flags, interface, attributes, at)
 
     def _said(self, what: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """Have what the kernel refuses raise CommandFailed."""
@@ -158,11 +164,19 @@ class Netlink:
     def _qdiscs(self, index: int) -> tuple[Qdisc, ...]:
         return tuple(_qdisc(message) for message in self._socket.get_qdiscs(index))
 
-    def _send(self, did: str, kind: int, flags: int, interface: str, attributes: Sequence[tuple[str, object]]) -> None:
+    def _send(
+        self,
+        did: str,
+        kind: int,
+        flags: int,
+        interface: str,
+        attributes: Sequence[tuple[str, object]] = (),
+        at: tuple[int, int] = (TC_H_ROOT, 0),
+    ) -> None:
+        """Send a message about a qdisc; `at` is its parent and its handle."""
         message = _RawTc()
         message["index"] = self._index(interface)
-        message["parent"] = TC_H_ROOT
-        message["handle"] = _number(IMPAIRMENT) if kind == RTM_NEWQDISC else 0
+        message["parent"], message["handle"] = at
         message["attrs"] = attributes
         request = self._said(f"{did} {interface}", self._socket.nlm_request)
         request(message, kind, NLM_F_REQUEST | NLM_F_ACK | flags)
@@ -195,6 +209,11 @@ class Netlink:
 
 def _number(handle: str) -> int:
     return int(handle.rstrip(":"), 16) << 16
+
+
+def _class_number(text: str) -> int:
+    major, _, minor = text.partition(":")
+    return TC_H_ROOT if text == ROOT else int(major, 16) << 16 | int(minor, 16)
 
 
 def _hooks(qdisc: Qdisc) -> tuple[int, ...]:

@@ -33,6 +33,10 @@ COMMANDS = {
 JSON = {("setting", "value")}  # what is sent as JSON
 # around what would be refused by its form alone
 FORMS = {(kind, "url"): "http://host/{}" for kind in ("connection_storm", "setting", "slow_clients")}
+ON_INTERFACES = [
+    "netem", "bandwidth", "shallow_buffer", "pause_storm", "partition", "loss", "link_down", "mtu", "mtu_black_hole",
+    "ecn", "pause", "pfc", "ets",
+]  # fmt: skip
 HOST = FakeTarget()
 PLAIN = "plain0"
 HOSTILE = [
@@ -46,7 +50,7 @@ def cases() -> Iterator[Any]:
     for kind, cls in catalog.faults():
         for name, field in cls.model_json_schema().get("properties", {}).items():
             schema = json.dumps(field)
-            listed_enum = "enum" in field.get("items", field)
+            listed_enum = any("enum" in part for part in (field.get("items", field), *field.get("anyOf", ())))
             if (kind, name) in COMMANDS or listed_enum or '"format": "ip' in schema:  # an address is no text
                 continue
             if '"type": "string"' in schema:
@@ -81,7 +85,7 @@ def test_text_is_refused_or_stays_one_word(cls: type[Fault[Any]], name: str, sha
     assert accepted or name in ("interface", "peers", "names")
 
 
-@pytest.mark.parametrize("kind", ["netem", "bandwidth", "partition", "loss", "link_down", "mtu", "mtu_black_hole"])
+@pytest.mark.parametrize("kind", ON_INTERFACES)
 @pytest.mark.parametrize("hostile", [*HOSTILE, "\x00owned"])
 def test_no_hostile_interface_is_accepted(kind: str, hostile: str) -> None:
     """`ip -batch`, `tc -batch` and nft read quotes, backslashes and # themselves, so sh's quoting is not enough."""

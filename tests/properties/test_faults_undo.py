@@ -21,9 +21,11 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "ets": {"interface": "eth0", "tc_bw": {0: 3, 7: 22}},
     "netem": {"interface": "eth0", "delay": "50ms", "loss": "1%"},
     "node_kill": {},
+    "pause_storm": {"interface": "eth0", "pause": "20ms", "release_for": "5ms", "rate": "10gbit"},
     "pfc": {"interface": "eth0", "priorities": [4]},
     "process_kill": {"match": "^serve"},
     "process_pause": {"match": "^serve"},
+    "shallow_buffer": {"interface": "eth0", "rate": "10gbit", "buffer": "150kB"},
 }
 # nft's text and payloads are no fake's to understand: tests/unit/faults/test_*_for_real.py
 ON_A_KERNEL = {
@@ -38,6 +40,7 @@ ON_A_KERNEL = {
     "disk_throttle",
     "dns",
     "dns_answer",
+    "ecn",
     "fd_exhaustion",
     "link_down",
     "loss",
@@ -47,6 +50,7 @@ ON_A_KERNEL = {
     "mtu_black_hole",
     "node_reboot",
     "partition",
+    "pause",
     "port_exhaustion",
     "service",
     "setting",

@@ -1,4 +1,4 @@
-"""What a netem or a bandwidth does to packets on a real kernel, measured by the packets.
+"""What a qdisc of ours does to packets on a real kernel, measured by the packets.
 
 In a VM host a veth joins the host (data0) to a network namespace of its own (far). Numbered datagrams go through; each
 carries the time at which it was sent, and one clock stamps both ends. Egress goes from data0 to far, and is stamped by
@@ -202,6 +202,19 @@ def _pause(between: float) -> Callable[[Said], list[Measured]]:
     return lambda said: [Measured("pause between slots", "ms", between, said["pause"], near(between))]
 
 
+def _storm(period: float, rate: float) -> Callable[[Said], list[Measured]]:
+    return lambda said: [*_pause(period)(said), *_rate(rate)(said)]
+
+
+def _burst(size: float) -> Callable[[Said], list[Measured]]:
+    """Judge by what came at all; while it was sent a little drained, and a packet is whole."""
+
+    def judge(said: Said) -> list[Measured]:
+        return [Measured("let through of a burst", "kB", size, said["whole"] * 1042.0, 0.05 * size + 1042)]
+
+    return judge
+
+
 _ONE_BY_ONE = Traffic(3000, gap=0.0002)
 _FLOOD = Traffic(20_000)
 _SAMPLES = [f"{ms}ms" for ms in (8, 9, 9, 10, 10, 10, 11, 12, 14, 31)]
@@ -235,6 +248,28 @@ DOSES = (
         Dose(kind, {"rate": f"{mbit}mbit", "direction": hook, **more}, Traffic(250 * mbit, 1000), _rate(mbit / 8 * 1e6))
         for kind, more in (("netem", {"limit": 100_000}), ("bandwidth", {"latency": "9s"}))
         for mbit, hook in ((4, "egress"), (16, "egress"), (8, "ingress"))
+    ),
+    *(
+        Dose("shallow_buffer", {"rate": "16mbit", "buffer": "60kB", "direction": hook}, Traffic(4000, 1000), _rate(2e6))
+        for hook in ("egress", "ingress")
+    ),
+    *(
+        Dose("shallow_buffer", {"rate": "800kbit", "buffer": size}, Traffic(400, 1000), _burst(10e3 + passes))
+        for size, passes in (("20kB", 20e3), ("60kB", 60e3), ("150kB", 150e3))
+    ),
+    *(
+        Dose(
+            "pause_storm",
+            {"pause": f"{pause}ms", "release_for": "5ms", "rate": "16mbit", "direction": hook},
+            Traffic(6000, gap=0.0002),
+            judge((pause + 5) / 1e3, 2e6 * 5 / (pause + 5)),
+        )
+        # a program stamps what comes in, later than the kernel would: by the rate alone
+        for pause, hook, judge in (
+            (10, "egress", _storm),
+            (20, "egress", _storm),
+            (20, "ingress", lambda _, r: _rate(r)),
+        )
     ),
 )
 

@@ -11,10 +11,12 @@ FEW = [
     {"loss": "2%"},
     {"rate": "16mbit", "direction": "egress", "limit": 100_000},
     {"rate": "16mbit", "direction": "egress", "latency": "9s"},
+    {"rate": "800kbit", "buffer": "60kB"},
+    {"pause": "20ms", "release_for": "5ms", "rate": "16mbit", "direction": "egress"},
 ]
 
 
-def test_what_netem_and_bandwidth_do_is_what_was_asked(worker: Target) -> None:
+def test_what_they_do_is_what_was_asked(worker: Target) -> None:
     doses = [dose for dose in DOSES if dose.given in FEW]
     assert len(doses) == len(FEW)
     with wired(worker):
