@@ -212,7 +212,7 @@ def test_dcb_and_netlink_send_the_same_and_leave_the_kernel_with_the_same(roce: 
     roce.run(UP)
     assert [without_number(message) for message in sent_by_dcb(seen)] == [without_number(message) for message in ours]
     assert len(ours) == 2 * len(asked)
-    assert by_dcb == by_netlink
+    assert by_dcb == by_netlink[-1]
     assert read_alike
     assert re.search("netlink: dcb set roce0.*Invalid argument", refused, re.DOTALL)
     for one, answer in zip(asked, by_netlink, strict=True):
