@@ -44,11 +44,11 @@ FAULTS: list[DcbFault] = [
 # each is set by dcb(8), whose messages are seen, and then by netlink; the kernel's answers are read as bytes
 GUEST = """
 import json, subprocess, sys
-from chaos.contracts import SetDcb
+from chaos.contracts import DcbState, SetDcb
 from chaos.errors import CommandFailed
 from chaos.kernel import Ets, Pfc
 from chaos.targets import _dcb, _dcb_text
-from chaos.targets.netlink import Netlink
+from chaos.targets.local import LocalTarget
 
 def action(one):
     parts = {name: tuple(values) for name, values in one.items()}
@@ -58,19 +58,19 @@ lines = " || exit 9\\n".join(_dcb_text.put(one).do for one in asked)
 strace = ["strace", "-f", "-e", "trace=sendto", "-e", "write=all", "sh", "-c", lines]
 seen = subprocess.run(strace, capture_output=True, text=True, check=True).stderr
 by_dcb, by_netlink, ours = _dcb._ask("roce0").hex(), [], []
-exchange, netlink = _dcb._exchange, Netlink("guest", None)
+exchange, host = _dcb._exchange, LocalTarget("guest")
 _dcb._exchange = lambda message: (ours.append(message.hex()), exchange(message))[1]
 for one in asked:
-    netlink.set_dcb(one)
+    host.perform(one)
     by_netlink.append(exchange(_dcb.asking("roce0")).hex())
 _dcb._exchange = exchange
 try:
-    netlink.set_dcb(SetDcb("roce0", Ets(("ets",) * 8, (1,) * 8, (0,) * 8)))
+    host.perform(SetDcb("roce0", Ets(("ets",) * 8, (1,) * 8, (0,) * 8)))
 except CommandFailed as error:
     refused = str(error)
-netlink.close()
 printed = subprocess.getoutput(_dcb_text.script("roce0"))
-print(json.dumps([seen, ours, by_dcb, by_netlink, refused, _dcb_text.parse(printed) == _dcb.read("roce0")]))
+print(json.dumps([seen, ours, by_dcb, by_netlink, refused, _dcb_text.parse(printed) == host.ask(DcbState("roce0"))]))
+host.close()
 """
 
 
