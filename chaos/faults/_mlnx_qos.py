@@ -10,6 +10,7 @@ from chaos.contracts import Action, Output, Question, Shell
 from chaos.faults._dcb import Driver
 from chaos.kernel import Dcb, Ets, Pfc
 
+_PAUSES = "[rt]x_prio[0-7]_pause:"
 _ENABLED = r"sed -n 's/^[[:space:]]*enabled[[:space:]]*//p'"
 _CLASSES = """awk '$1 == "tc:" { tc = $2; sub(/.*tsa: /, ""); sub(/ *$/, ""); share = $0 }
 $1 == "priority:" { print $2, tc, share }' | sort"""
@@ -22,8 +23,9 @@ class MlnxQos(Driver):
     title = "mlnx_qos"
 
     def question(self, interface: str) -> Question:
-        """Print it."""
-        return Output(f"mlnx_qos -i {quote(interface)} 2>&1 || :")
+        """Print it, and how many pause frames the adapter has counted."""
+        dev = quote(interface)
+        return Output(f"mlnx_qos -i {dev} 2>&1\nethtool -S {dev} 2>/dev/null | grep -E '{_PAUSES}'\ntrue")
 
     def seen(self, interface: str, said: Any) -> Dcb:
         """Return what it printed."""
@@ -33,9 +35,9 @@ class MlnxQos(Driver):
         buffers = _row("buffer", said)
         enabled = _row("enabled", said)
         ets = _ets(said)
-        why_not = said.strip()[-200:] if not enabled else ""
+        why_not = "" if enabled else said.strip()[-200:]
         return Dcb(
-            pfc=Pfc(frozenset(number for number, on in enumerate(enabled) if on)) if enabled else None,
+            pfc=_pfc(enabled, said) if enabled else None,
             ets=ets,
             dcbx=_MODES.get(mode[1]) if mode else None,
             buffer=(*buffers, *(int(size) for size in sizes[1].split(",") if size)) if sizes else buffers,
@@ -66,6 +68,13 @@ def _row(name: str, said: str) -> tuple[int, ...]:
     """Return the row of a name in the table of priorities."""
     found = re.search(rf"^\s*{name}((?:\s+\d+){{8}})\s*$", said, re.MULTILINE)
     return tuple(map(int, found[1].split())) if found else ()
+
+
+def _pfc(enabled: tuple[int, ...], said: str) -> Pfc:
+    """Return which priorities pause, and the counters of the adapter where it has them."""
+    counted = {(way, int(at)): int(count) for way, at, count in re.findall(r"([rt]x)_prio(\d)_pause: (\d+)", said)}
+    sent, received = (tuple(counted[way, at] for at in range(8) if (way, at) in counted) for way in ("tx", "rx"))
+    return Pfc(frozenset(number for number, on in enumerate(enabled) if on), sent=sent, received=received)
 
 
 def _ets(said: str) -> Ets | None:

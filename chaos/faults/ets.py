@@ -68,33 +68,32 @@ class Ets(DcbFault):
         return dcb.ets
 
     def wanted(self, before: Seen) -> State:
-        """The same, with what is named in its place."""
+        """The same, with what is named in its place; a class that is named and shares no more has no share left."""
         former = before.dcb.ets
         assert former is not None
+        left = {number: 0 for number, tsa in self.tc_tsa.items() if tsa != "ets"}
         return replace(
             former,
             tc_tsa=_with(former.tc_tsa, self.tc_tsa),
-            tc_bw=_with(former.tc_bw, self.tc_bw),
+            tc_bw=_with(former.tc_bw, left | self.tc_bw),
             prio_tc=_with(former.prio_tc, self.prio_tc),
         )
 
     def misfit(self, before: Seen) -> str | None:
         """Object to what is so already, and to shares that do not add up."""
         assert before.dcb.ets is not None
-        name, wanted, classes = self.interface, self.wanted(before), before.dcb.ets.classes
-        shares = {number: wanted.tc_bw[number] for number, tsa in enumerate(wanted.tc_tsa) if tsa == "ets"}
-        listed = ", ".join(f"{number}: {share}" for number, share in shares.items())
-        shareless = sorted(set(self.tc_bw) - set(shares))
+        name, former, wanted = self.interface, before.dcb.ets, self.wanted(before)
+        shareless = sorted(number for number in self.tc_bw if wanted.tc_tsa[number] != "ets")
         most = max([-1, *self.tc_bw, *self.tc_tsa, *self.prio_tc.values()])
         empty = sorted(set(range(8)) - set(wanted.prio_tc)) if self.driver == "mlnx_qos" else []
         for why, objects in {
+            f"{name} has {former.classes} traffic classes; number {most} was asked for": most >= former.classes > 0,
+            f"{name} is set so already": wanted == former,
+            f"class {_listed(shareless)} of {name} does not share (its algorithm is not ets), so a share of it means "
+            "nothing; set its tc_tsa as well": bool(shareless),
             f"class {_listed(empty)} would have no priority, and mlnx_qos shows no such class": bool(empty),
-            f"{name} has {classes} traffic classes; number {most} was asked for": most >= classes > 0,
-            f"{name} is set so already": wanted == before.dcb.ets,
-            f"class {_listed(shareless)} of {name} does not share (its algorithm is not ets), so a share "
-            "of it means nothing; set its tc_tsa as well": bool(shareless),
-            f"the shares of {name} would be {sum(shares.values())} % together ({listed}), and must be 100": bool(shares)
-            and sum(shares.values()) != 100,
+            f"the shares of {name} would be {_sum(wanted)} together, and must be 100 %": not _adds_up(wanted),
+            f"the shares of {name} are {_sum(former)} together, and could not be put back so": not _adds_up(former),
         }.items():
             if objects:
                 return why
@@ -107,6 +106,16 @@ class Ets(DcbFault):
 
 def _with(former: Sequence[T], named: Mapping[int, T]) -> tuple[T, ...]:
     return tuple(named.get(number, value) for number, value in enumerate(former))
+
+
+def _sum(ets: State) -> str:
+    shares = ", ".join(f"{number}: {share}" for number, share in enumerate(ets.tc_bw) if share)
+    return f"{sum(ets.tc_bw)} % ({shares or 'none'})"
+
+
+def _adds_up(ets: State) -> bool:
+    """Whether dcb(8) takes the shares: 100 % of all classes together, or nothing where none shares."""
+    return sum(ets.tc_bw) == 100 or ("ets" not in ets.tc_tsa and not any(ets.tc_bw))
 
 
 def _listed(numbers: list[int]) -> str:

@@ -32,11 +32,9 @@ TC
     esac
     if ! [ -e "/sys/class/net/$device/device" ] || ! command -v dcb >/dev/null; then continue; fi
     echo "@@ dcb $device"
-    dcb -f -b - 2>/dev/null <<DCB
-app show dev $device
-pfc show dev $device
-ets show dev $device
-DCB
+    for object in pfc ets app; do # -batch loses what the second command is answered (iproute2 6.1)
+        dcb "$object" show dev "$device" || break
+    done 2>/dev/null
 done
 echo '@@ address'
 { ip -o -batch - <<IP || { ip -o link && ip -o address && ip route show table all && ip rule; }; } 2>/dev/null ||

@@ -19,9 +19,9 @@ import pytest
 from pydantic import ValidationError
 
 from chaos import catalog
-from chaos.contracts import Fault, HostView, LinkState, Output
+from chaos.contracts import DcbState, Fault, HostView, LinkState, Output
 from chaos.errors import Misfit
-from chaos.targets import _tc
+from chaos.targets import _dcb_text, _tc
 from chaos.testing import FakeTarget
 
 CASES = Path(__file__).parents[1] / "cases" / "faults"
@@ -50,7 +50,8 @@ def cases() -> Iterator[Any]:
     for kind, cls in catalog.faults():
         for name, field in cls.model_json_schema().get("properties", {}).items():
             schema = json.dumps(field)
-            listed_enum = any("enum" in part for part in (field.get("items", field), *field.get("anyOf", ())))
+            values = next((v for v in map(field.get, ("items", "additionalProperties")) if isinstance(v, dict)), field)
+            listed_enum = any("enum" in part for part in (values, *field.get("anyOf", ())))
             if (kind, name) in COMMANDS or listed_enum or '"format": "ip' in schema:  # an address is no text
                 continue
             if '"type": "string"' in schema:
@@ -116,6 +117,7 @@ def runs(fault: Fault[Any], folder: Path) -> list[list[str]]:
     before = fault.typical()
     scripts = [question.script for question in fault.reading().questions if isinstance(question, Output)]
     scripts += [_tc.link_script(q.interface) for q in fault.reading().questions if isinstance(q, LinkState)]
+    scripts += [_dcb_text.script(q.interface) for q in fault.reading().questions if isinstance(q, DcbState)]
     if fault.undo_from == "host" and fault.objection(before) is None:
         rendered = [HOST.render(action) for action in (*fault.apply(before), *fault.revert(before))]
         scripts += [part for action in rendered for part in (action.do, action.until or "true")]
@@ -146,7 +148,7 @@ def tools_in(folder: Path, notes: Path) -> Path:
         note = f'for word in "${{0##*/}}" "$@"; do printf "%s\\036" "$word" >>"{notes}"; done\n'
         reads = '*" -batch "*|*" -f "*|*" /proc/"*'
         stdin = f'case " $* " in {reads}) /bin/cat >>"{notes}"; printf "\\036" >>"{notes}" ;; esac\n'
-        for name in ("tc", "ip", "nft", "tee", "systemctl", "mkdir", "rm", "python3"):
+        for name in ("tc", "ip", "nft", "dcb", "ethtool", "tee", "systemctl", "mkdir", "rm", "python3"):
             write(tools / name, f"#!{SH}\n{note}{stdin}")
         write(tools / "owned", f'#!{SH}\nprintf "OWNED\\036" >>"{notes}"\n')
         write(tools / "sleep", f"#!{SH}\n")
