@@ -31,7 +31,7 @@ _PER_SI = {"ms": 1e3, "/s": 1.0, "MB": 1e-6, "mbit": 8e-6, "%": 100.0}
 def catalog(
     kind: Annotated[str | None, typer.Argument(help="Only this kind.")] = None, as_json: JsonOption = False
 ) -> None:
-    """List the kinds of fault and of health probe: parameters, needs, dose, what letting go does, an example."""
+    """List the kinds of fault, of load change and of health probe: parameters, needs, dose, what letting go does, an example."""
     from chaos import catalog as kinds
 
     entries = [
@@ -42,7 +42,7 @@ def catalog(
     wanted = [entry for entry in entries if kind in (None, entry["kind"])]
     if not wanted:
         known = ", ".join(entry["kind"] for entry in entries)
-        raise UnknownKind(f"{kind!r} is neither a fault nor a probe (there are: {known})")
+        raise UnknownKind(f"{kind!r} is neither a fault, nor a change of the load, nor a probe (there are: {known})")
     if as_json:
         print_json(wanted)
         return

@@ -115,9 +115,9 @@ def test_protected_hosts_are_refused_with_exit_3(files: Path) -> None:
 def test_the_schema_and_the_catalogue_are_json(files: Path) -> None:
     assert "netem" in gameday(files, "schema").stdout
     kinds = [(entry["is"], entry["kind"]) for entry in json.loads(gameday(files, "catalog", "--json").stdout)]
-    order = ("fault", "change of the load", "probe")
+    order = ("fault", "load change", "probe")
     assert kinds == sorted(kinds, key=lambda entry: (order.index(entry[0]), entry[1]))
-    assert {("fault", "node_kill"), ("change of the load", "burst"), ("probe", "icmp")} <= set(kinds)
+    assert {("fault", "node_kill"), ("load change", "burst"), ("probe", "icmp")} <= set(kinds)
     assert [e["kind"] for e in json.loads(gameday(files, "catalog", "tcp", "--json").stdout)] == ["tcp"]
     assert gameday(files, "catalog", "netm").returncode == 2
 
