@@ -254,8 +254,6 @@ class Fault(BaseModel, ABC, Generic[S]):
     """How long after `revert` the host may take to read as it was, in s (a host that boots takes longer)."""
     lasts: ClassVar[bool] = True
     """False for a fault that is over once applied (a kill): it needs no `for`."""
-    persists: ClassVar[bool] = False
-    """True where what `apply` changes is still there after a reboot: its undo then runs at boot too."""
 
     @abstractmethod
     def reading(self) -> Reading[S]:
@@ -280,6 +278,11 @@ class Fault(BaseModel, ABC, Generic[S]):
     @abstractmethod
     def is_reverted(self, before: S, now: S) -> bool:
         """Whether a reading shows the host as it was."""
+
+    @property
+    def persists(self) -> bool:
+        """Whether what `apply` changes is still there after a reboot: its undo then runs at boot too."""
+        return False
 
     def bind(self, host: HostView) -> Self:
         """Return a copy with the blanks filled from the inventory (an interface); called by the plan and by `check`.

@@ -28,10 +28,14 @@ CASES = Path(__file__).parents[1] / "cases" / "faults"
 SH = shutil.which("sh") or "/bin/sh"
 COMMANDS = {
     ("process_kill", "restart"),
+    ("setting", "reload"),
     *(("command", name) for name in ("read", "apply", "revert")),
 }  # these are sh, and say so
 JSON = {("setting", "value")}  # what is sent as JSON
-FORMS = {("setting", "url"): "http://host/{}"}  # around what would be refused by its form alone
+FORMS = {
+    ("setting", "url"): "http://host/{}",
+    ("setting", "match"): "({})",
+}  # around what would be refused by its form alone
 HOST = FakeTarget()
 PLAIN = "plain0"
 HOSTILE = [
@@ -77,7 +81,7 @@ def test_text_is_refused_or_stays_one_word(cls: type[Fault[Any]], name: str, sha
         shown = json.dumps(hostile)[1:-1] if (cls.kind, name) in JSON else hostile
         expected = [[word.replace(PLAIN, shown) for word in words] for words in plain]
         assert runs(fault, tmp_path) == expected, repr(hostile)
-    assert accepted or name in ("interface", "peers", "names")
+    assert accepted or name in ("interface", "peers", "names", "environment")
 
 
 @pytest.mark.parametrize("kind", ["netem", "bandwidth", "partition", "loss", "link_down", "mtu", "mtu_black_hole"])
@@ -89,14 +93,15 @@ def test_no_hostile_interface_is_accepted(kind: str, hostile: str) -> None:
         cls.model_validate(given(cls) | {"interface": hostile})
 
 
-def given(cls: type[Fault[Any]]) -> dict[str, Any]:
-    """What makes a fault of this kind, from the first of its cases."""
-    found: dict[str, Any] = json.loads(min((CASES / cls.kind).glob("*.json")).read_text())["fault"]
+def given(cls: type[Fault[Any]], name: str = "") -> dict[str, Any]:
+    """What makes a fault of this kind, from the first of its cases that gives the field, or from the first."""
+    cases = [json.loads(path.read_text())["fault"] for path in sorted((CASES / cls.kind).glob("*.json"))]
+    found: dict[str, Any] = next((case for case in cases if name in case), cases[0])
     return found
 
 
 def made(cls: type[Fault[Any]], name: str, text: str, shape: str) -> Fault[Any]:
-    parameters = given(cls)
+    parameters = given(cls, name)
     text = f"/{text}" if str(parameters.get(name)).startswith("/") else text  # a path stays one
     text = FORMS.get((cls.kind, name), "{}").replace("{}", text)
     shaped: Any = [text] if shape == "array" else text
