@@ -40,6 +40,7 @@ KINDS = [
     "dns",
     "dns_answer",
     "fd_exhaustion",
+    "http",
     "link_down",
     "loss",
     "memory",

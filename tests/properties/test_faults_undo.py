@@ -36,6 +36,7 @@ ON_A_KERNEL = {
     "dns",
     "dns_answer",
     "fd_exhaustion",
+    "http",
     "link_down",
     "loss",
     "memory",
