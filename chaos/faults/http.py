@@ -10,20 +10,19 @@ Connections that were there before are not met: the kernel redirects none that i
 any request came). Those that were opened under the fault end with it, and their clients open new ones. Where the proxy
 ends by itself, its keeper takes the table away within about a second, and the service is reached directly.
 
-TLS and HTTP/2 can't be read on their way: a port that answers a TLS handshake (it is asked for one) is objected to, and
-what is not HTTP/1 is passed on unharmed and told by the dose. The host's connection tracking is used; where nothing else does, the kernel
-begins to track.
+TLS and HTTP/2 can't be read on their way: a port that completes a TLS handshake (it is asked for one) is objected to,
+and what is not HTTP/1 is passed on unharmed and told by the dose. The host's connection tracking is used; where
+nothing else does, the kernel begins to track.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from typing import Annotated, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from chaos.contracts import Action, ControlPath, Dose, Fault, Need, Output, Reading, Shell
 from chaos.faults import _payload, _table
@@ -51,7 +50,7 @@ except (OSError, ValueError):
     pass
 """
 
-Method = Annotated[str, StringConstraints(pattern=r"^[A-Z]{1,32}$")]
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +122,11 @@ class Http(Fault[Seen]):
         del before
         return [_table.deletion(self.table), self.payload.stop()]
 
+    def clash(self, other: Fault[Any]) -> str | None:
+        """Tell that a connection is redirected once."""
+        same = isinstance(other, Http) and other.port == self.port
+        return f"another http is on port {self.port} at the same time, and a request meets one" if same else None
+
     def typical(self) -> Seen:
         """A service that listens, and a controller at a documentation address (RFC 5737)."""
         control = (Flow(ip_address("192.0.2.1"), 22),)
@@ -177,7 +181,7 @@ class Http(Fault[Seen]):
 
     @property
     def _proxy_port(self) -> int:
-        return _FIRST_PORT + int(hashlib.sha256(self.model_dump_json().encode()).hexdigest(), 16) % _PORTS
+        return _FIRST_PORT + self.port % _PORTS
 
     def _parse(self, printed: str, control: tuple[Flow, ...]) -> Seen:
         payload, tables = re.split(r"^--tables\n", printed, maxsplit=1, flags=re.MULTILINE)

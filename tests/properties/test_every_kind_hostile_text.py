@@ -136,7 +136,7 @@ def noted(script: str, folder: Path) -> list[str]:
     assert list(empty.iterdir()) == [], script
     words = notes.read_bytes().decode().split("\x1e")
     assert "OWNED" not in words, script
-    return [re.sub(r"-[0-9a-f]{8}$", "", word) for word in words]  # what is named after its parameters
+    return [re.sub(r"-[0-9a-f]{8}$|(?<=gameday_)[0-9a-f]{8}", "", word) for word in words]  # named after parameters
 
 
 def tools_in(folder: Path, notes: Path) -> Path:

@@ -245,7 +245,7 @@ def test_what_can_not_be_met_is_objected_to(host: Target, given: dict[str, Any],
         ({"status": 200}, "greater than or equal to 400"),
         ({"latency": "1s", "jitter": "2s"}, "is longer than `latency`"),
         ({"abort": True, "path": "("}, "is not a regular expression"),
-        ({"abort": True, "methods": ["get"]}, "should match pattern"),
+        ({"abort": True, "methods": ["get"]}, "should be 'GET'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any], says: str) -> None:
