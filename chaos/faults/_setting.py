@@ -1,8 +1,7 @@
 """What the forms of `setting` share: what is seen of a value, and the undo that is due while it is changed.
 
-A service may have read a value that stands there no longer. So that it is told again, whatever fails meanwhile, a
-folder of ours on the host holds the undo from before the value is changed until the service was told of the former
-one; `gameday heal` finds it, where ledger and fuse are lost, and runs what is in it.
+A service may have read a value that stands there no longer. So that it is told again, whatever fails meanwhile, the
+undo is due (`_due`) from before the value is changed until the service was told of the former one.
 """
 
 from __future__ import annotations
@@ -12,13 +11,8 @@ from dataclasses import dataclass, field
 from shlex import quote
 
 from chaos.contracts import Shell
-from chaos.faults import _unit
+from chaos.faults import _due, _unit
 from chaos.faults._unit import Unit
-
-HOME = "/run/gameday/settings"
-"""Where an undo that is due lies: a folder each, with `undo` and `clean`."""
-PERSISTENT = "/var/lib/gameday"
-"""The same for what outlives a reboot, beside the undos that run at boot."""
 
 _UNIT = """echo --unit
 {show} {unit} || exit 1
@@ -30,7 +24,7 @@ _TOLD = """undone || exit 1
 if [ ! -d /run/systemd/system ] || systemctl is-active --quiet sysinit.target; then
 {tell}
 fi
-rm -rf {folder}; rmdir {home} 2>/dev/null; true"""
+{done}"""
 
 # by whomever and however often it is asked for, it is ordered once, and started again where it fails
 _RENEW = """    run() {{ systemctl show --value -p InvocationID {unit}; }}
@@ -100,16 +94,9 @@ class Form(ABC):
         """Whether it is as it was."""
 
 
-def due(folder: str, undo: Shell) -> str:
-    """Return sh that lays an undo down in a folder."""
-    writes = f"printf %s {quote(undo.script)} >{folder}/undo; printf %s {quote(undo.until)} >{folder}/clean"
-    return f"(umask 077; mkdir -p {folder} && {writes}) || exit 1"
-
-
 def told(folder: str, undone: str, tell: str) -> str:
     """Return sh that undoes, and tells the service where that is due; the folder goes once it was told."""
-    home, _, _ = folder.rpartition("/")
-    return f"undone() {{\n{undone}\n}}\n" + _TOLD.format(folder=folder, home=home, tell=tell)
+    return f"undone() {{\n{undone}\n}}\n" + _TOLD.format(folder=folder, tell=tell, done=_due.done(folder))
 
 
 def looks(first: str, folder: str, unit: str) -> str:

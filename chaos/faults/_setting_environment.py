@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from shlex import quote
 
 from chaos.contracts import Shell
-from chaos.faults import _setting
+from chaos.faults import _due, _setting
 from chaos.faults._setting import Form, Seen
 
 _LOOK = """pid=$(systemctl show --value -p MainPID {unit})
@@ -69,7 +69,7 @@ class InEnvironment(Form):
             line=quote(f'{self.name}="{escaped}"'), folder=self.folder, drop_ins=self._drop_ins,
             drop_in=self._drop_in, order=_setting.order(self.unit, before),
         )  # fmt: skip
-        return f"{_setting.due(self.folder, self.revert(before))}\n{made}"
+        return f"{_due.laid(self.folder, self.revert(before))}\n{made}"
 
     def revert(self, before: Seen) -> Shell:
         """Take the drop-in away and restart the unit, where it was restarted with it."""

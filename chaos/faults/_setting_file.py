@@ -14,7 +14,7 @@ from importlib.resources import files
 from shlex import join
 
 from chaos.contracts import Shell
-from chaos.faults import _reading, _setting
+from chaos.faults import _due, _reading, _setting
 from chaos.faults._setting import Form, Seen
 
 _PROGRAM = files("chaos.faults").joinpath("_payloads/setting_file.py").read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ class InFile(Form):
     def apply(self, before: Seen) -> str:
         """Replace the text, and tell the service."""
         tell = _setting.order(self.restart, before) if self.restart else self._reload
-        due = _setting.due(self.folder, self.revert(before))
+        due = _due.laid(self.folder, self.revert(before))
         return f"{due}\n{self._program('swap', before.value or '', self.value)} || exit 1\n{tell}"
 
     def revert(self, before: Seen) -> Shell:

@@ -17,12 +17,13 @@ SHOW = """systemctl show -p Id -p Names -p LoadState -p ActiveState -p SubState 
 """Sh that, followed by units, prints what `parse` reads."""
 
 _NAME = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}")
-_KEPT = re.compile(
+KEPT = re.compile(
     r"(ssh|sshd|dropbear|dbus|dbus-broker|systemd-.*|user|gameday.*"
     r"|network|networking|NetworkManager.*|connman|dhcpcd|wpa_supplicant|ifup|cloud-init.*|netplan.*"
     r"|nftables|iptables|ip6tables|netfilter-persistent|firewalld|ufw|wg-quick|openvpn.*|tailscaled|strongswan.*|ipsec"
     r"|iscsid|open-iscsi|multipathd|lvm2-.*)(@.*)?\.(service|socket)"
 )
+"""What the control path, systemd or the fuse may hang on."""
 _MOVING = {"activating", "deactivating", "reloading", "maintenance", "refreshing"}
 
 
@@ -65,7 +66,7 @@ def parse(printed: str) -> list[Unit]:
 
 def objection(unit: Unit) -> str | None:
     """Return why a unit must not be stopped, or None."""
-    if any(_KEPT.fullmatch(name) for name in unit["Names"].split()):
+    if any(KEPT.fullmatch(name) for name in unit["Names"].split()):
         return "is what the control path, systemd or the fuse may hang on"
     if not re.search(r"\.(service|socket|timer|path)$", unit["Id"]):
         return "is no service, and what hangs on it could not be put back"

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from chaos.contracts import Action, Dose, Fault, Need, Output, Reading, Shell
-from chaos.faults import _disk, _payload, _reading, _setting, _unit
+from chaos.faults import _disk, _due, _payload, _reading, _setting, _unit
 from chaos.faults._setting import Seen
 from chaos.faults._setting_environment import InEnvironment
 from chaos.faults._setting_file import InFile
@@ -180,7 +180,7 @@ class Setting(Fault[Seen]):
     @property
     def _folder(self) -> str:
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        home = _setting.PERSISTENT if self.persists else _setting.HOME
+        home = _due.PERSISTENT if self.persists else _due.HOME
         return f"{home}/setting-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

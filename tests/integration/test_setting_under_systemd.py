@@ -76,7 +76,7 @@ def undone(host: LocalTarget, fault: Setting, before: Seen, undo: Undo) -> None:
         assert fault.is_reverted(before, now)
         runs.append(now.unit["InvocationID"])
     assert runs[0] == runs[1] != before.unit["InvocationID"]
-    assert host.run("ls -d /run/systemd/system/gd-engine.service.d /run/gameday/settings; true").stdout == ""
+    assert host.run("ls -d /run/systemd/system/gd-engine.service.d /run/gameday/undos; true").stdout == ""
 
 
 @pytest.mark.parametrize("value", [1, "a \"b\" $C \\ `d` %n 'e' #"])
@@ -120,7 +120,7 @@ def test_the_fuse_puts_it_back_and_heal_does_where_the_fuse_is_lost(host: LocalT
     assert fault.is_reverted(before, read(host, fault.reading()))
     before = read(host, fault.reading())
     applied(host, fault, before)
-    (mark,) = (mark for mark in MARKS if mark.name == "undo of a setting")
+    (mark,) = (mark for mark in MARKS if mark.name == "undo that is due")
     assert [found.gone for found in sweep(host, [mark], remove=True)] == [True]
     assert fault.is_reverted(before, read(host, fault.reading()))
 

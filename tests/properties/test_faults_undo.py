@@ -43,6 +43,7 @@ ON_A_KERNEL = {
     "memory_bandwidth",
     "mtu",
     "mtu_black_hole",
+    "node_hang",
     "node_reboot",
     "partition",
     "port_exhaustion",

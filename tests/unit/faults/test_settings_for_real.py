@@ -236,7 +236,7 @@ def test_heal_finds_what_was_changed_in_a_file_and_puts_it_back(tmp_path: Path) 
     fault = setting(file=str(file), key="batch.max", value=1)
     perform(fault.apply(read(HOST, fault.reading())))
     assert json.loads(file.read_text())["batch"] == {"max": 1}
-    (mark,) = (mark for mark in MARKS if mark.name == "undo of a setting")
+    (mark,) = (mark for mark in MARKS if mark.name == "undo that is due")
     mark = replace(mark, lists=f"{mark.lists} | grep -Fx {fault._folder}")  # another test may have its own there
     assert [found.gone for found in sweep(HOST, [mark], remove=True)] == [True]
     assert file.read_text() == '{"batch": {"max": 32}, "other": 1}'
