@@ -307,8 +307,6 @@ class Fault(Cause, Generic[S]):
     """Where the fuse stands: on the host, or on the controller's machine when the host itself goes down."""
     settle: ClassVar[float] = 5.0
     """How long after `revert` the host may take to read as it was, in s (a host that boots takes longer)."""
-    persists: ClassVar[bool] = False
-    """True where what `apply` changes is still there after a reboot: its undo then runs at boot too."""
 
     @abstractmethod
     def reading(self) -> Reading[S]:
@@ -333,6 +331,11 @@ class Fault(Cause, Generic[S]):
     @abstractmethod
     def is_reverted(self, before: S, now: S) -> bool:
         """Whether a reading shows the host as it was."""
+
+    @property
+    def persists(self) -> bool:
+        """Whether what `apply` changes is still there after a reboot: its undo then runs at boot too."""
+        return False
 
     def bind(self, host: HostView) -> Self:
         """Return a copy with the blanks filled from the inventory (an interface); called by the plan and by `check`.

@@ -31,7 +31,7 @@ _PER_SI = {"ms": 1e3, "/s": 1.0, "MB": 1e-6, "mbit": 8e-6, "%": 100.0}
 def catalog(
     kind: Annotated[str | None, typer.Argument(help="Only this kind.")] = None, as_json: JsonOption = False
 ) -> None:
-    """List the kinds of fault, of load change and of health probe: parameters, needs, dose, what letting go does, an example."""
+    """List the kinds of faults, load changes and probes: parameters, needs, dose, letting go, an example."""
     from chaos import catalog as kinds
 
     entries = [
@@ -80,8 +80,14 @@ def _fault_entry(kind: str, cls: Any) -> dict[str, Any]:
     return {
         "is": "fault", "kind": kind, **_described(cls), "acts_on": _ACTS_ON[cls.undo_from],
         "needs": [f"{need.name} ({need.package})" for need in cls.needs], "dose": _dose(cls),
-        "release": cls.release, "outlives_a_reboot": cls.persists, "example": cls.example,
+        "release": cls.release, "outlives_a_reboot": _may_persist(cls), "example": cls.example,
     }  # fmt: skip
+
+
+def _may_persist(cls: Any) -> bool:
+    from chaos.contracts import Fault
+
+    return cls.persists is not Fault.persists
 
 
 def _dose(cls: Any) -> str:
@@ -162,7 +168,7 @@ def _cells(item: tuple[str, Any]) -> tuple[str, str, str]:
 def _other_lines(entry: dict[str, Any]) -> Iterator[str]:
     if entry["is"] == "probe":
         return
-    outlives = "; outlives a reboot, so its undo runs at boot as well" if entry["outlives_a_reboot"] else ""
+    outlives = "; what outlives a reboot is undone at boot as well" if entry["outlives_a_reboot"] else ""
     said = {
         "acts on": entry["acts_on"] + outlives,
         "needs": ", ".join(entry["needs"]) or "nothing",

@@ -28,6 +28,12 @@ _COMPARED: dict[str, tuple[str, dict[str, Any]]] = {
     "longer_than": (">", {"meta": {"key": "length"}}),
     "chance": ("<", {"numgen": {"mode": "random", "mod": ODDS, "offset": 0}}),
 }
+_OPENING = {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, ["fin", "syn", "rst", "ack"]]}
+# the parts of a rule that are there or not, as nft lists them
+_SHAPES = {
+    "local": ({"fib": {"result": "type", "flags": ["daddr"]}}, "local"),
+    "opening": (_OPENING, "syn"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,10 @@ class Rule:
     """Only packets of more bytes than that, with their IP header; all where 0."""
     chance: int = 0
     """Only so many in ODDS packets, drawn at random; all where 0."""
+    local: bool = False
+    """Only packets to an address of this host (a local one, ip-route(8))."""
+    opening: bool = False
+    """Only what opens a TCP connection: SYN alone of the flags that steer one."""
     sets: tuple[tuple[str, str], ...] = ()
     """What is written into the packet before the verdict: the field, as in `ip daddr`, and its value."""
     other: str = ""
@@ -82,6 +92,8 @@ class Rule:
         others = {
             f"meta mark {self.mark:#x}": self.mark,
             f"ct state {self.state}": self.state,
+            "fib daddr type local": self.local,
+            "tcp flags & (fin | syn | rst | ack) == syn": self.opening,
             f"meta length > {self.longer_than}": self.longer_than,
             f"numgen random mod {ODDS} < {self.chance}": self.chance,
         }
@@ -111,6 +123,8 @@ def parse(listed: Mapping[str, Any]) -> Rule:
             parts["packets"] = value["packets"]
         elif name in ("accept", "drop", "reject"):
             parts["verdict"] = name
+        elif name == "redirect":
+            parts["verdict"] = f"redirect to :{value['port']}"
         elif name == "goto":
             parts["verdict"] = f"goto {value['target']}"
         elif name == "mangle":
@@ -128,6 +142,8 @@ def _compared(op: str, left: Any, right: Any) -> dict[str, Any]:
 
 
 def _match(left: Any, right: Any) -> dict[str, Any]:
+    if shape := next((name for name, shape in _SHAPES.items() if shape == (left, right)), None):
+        return {shape: True}
     values = right["set"] if isinstance(right, dict) and "set" in right else [right]
     key, field_name = _key(left)
     if field_name in ("saddr", "daddr"):

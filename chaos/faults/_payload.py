@@ -137,6 +137,7 @@ class Payload:
     def start(self) -> Shell:
         """Place it and start it, unless it runs already; wait until it says that it is at work."""
         parts = {"keeper.sh": _KEEPER, "stop": f"item={self.folder}\n{STOP}{self.afterwards}", "program": self.program}
+        parts |= {"afterwards": self.afterwards} if self.afterwards else {}
         writes = "\n    ".join(f"printf %s {quote(text)} >{name}" for name, text in parts.items())
         command = " ".join(quote(word) for word in (*self.command, *self.arguments))
         return Shell(

@@ -4,6 +4,7 @@
 #
 # In the directory:  stop    sh; ends the payload and takes all of it away     report  what the program prints
 #                    ended   its exit status, present once it has ended       log     what it complained of
+#                    afterwards   sh, if any: undoes what is of no use without the program
 #
 # The program runs in cgroups of its own (v1 and v2 alike), which weigh WEIGHT against the fuse's 10000, and the OOM
 # killer takes it before anything else. It lives as long as the fuse whose undo names it: where there is none, or where
@@ -60,6 +61,7 @@ while leashed; do
     if ! runs && [ ! -e ended ]; then
         wait "$program"
         echo $? >ended
+        [ ! -e afterwards ] || sh ./afterwards 2>>log
     fi
     sleep 1
 done

@@ -8,8 +8,14 @@ around it.
 from __future__ import annotations
 
 from shlex import quote
+from typing import Annotated
+
+from pydantic import StringConstraints
 
 from chaos.contracts import Output
+
+Script = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True, pattern=r"^[^\x00]*$")]
+"""Sh of a user's own."""
 
 MOST = 4096
 """The most characters that may be a state: it stands in the undo, in the ledger and in messages."""

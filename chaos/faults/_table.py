@@ -36,6 +36,7 @@ NFT = Need("nft", "command -v nft", "nftables")
 GONE = """tables=$(nft list tables inet) && case "$tables" in *'table inet {table}'*) false ;; esac"""
 
 _PRIORITY = -350
+_REDIRECT = -110  # before the redirections of others, which stand at -100
 _TRACKED = -150  # after conntrack, which stands at -200
 # a chain of another name is reached by `goto` alone, and has no hook
 _HOOKS: dict[str, tuple[str | None, str | None, int | None]] = {
@@ -44,6 +45,8 @@ _HOOKS: dict[str, tuple[str | None, str | None, int | None]] = {
     "forward": ("filter", "forward", _PRIORITY),
     "rewrite": ("route", "output", _PRIORITY),
     "back": ("filter", "input", _PRIORITY),
+    "redirect_egress": ("nat", "output", _REDIRECT),
+    "redirect_ingress": ("nat", "prerouting", _REDIRECT),
     "tracked_egress": ("filter", "output", _TRACKED),
     "tracked_ingress": ("filter", "input", _TRACKED),
     "tracked_forward": ("filter", "forward", _TRACKED),

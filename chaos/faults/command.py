@@ -12,14 +12,13 @@ and fuse are both lost, `gameday heal` can't find it.
 from __future__ import annotations
 
 from shlex import quote
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from chaos.contracts import Action, Dose, Fault, Reading, Shell
 from chaos.faults import _reading
-
-Script = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True, pattern=r"^[^\x00]*$")]
+from chaos.faults._reading import Script
 
 
 class Command(Fault[str]):

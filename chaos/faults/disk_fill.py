@@ -34,7 +34,6 @@ class DiskFill(Fault[Disk]):
     example: ClassVar[str] = "{kind: disk_fill, on: worker-1, for: 20s, path: /var/log, used: 95%}"
     release: ClassVar[str] = "none of its own: who failed to write tries again, or does not"
     shade: ClassVar[str] = "#8a6d3b"
-    persists: ClassVar[bool] = True
 
     path: Path = Field(description="a directory on the file system to fill")
     used: Share | None = Field(None, description="the share that is used then, as df(1) counts; this, or `free`", gt=0)
@@ -114,6 +113,11 @@ class DiskFill(Fault[Disk]):
         why = f"{mib(now.free)} were free at the end, where {mib(self._left(before))} were asked for"
         near = self._is_near(before, now)
         return Dose(achieved, near, "" if near else why)
+
+    @property
+    def persists(self) -> bool:
+        """The file is there after a reboot."""
+        return True
 
     def _left(self, before: Disk) -> int:
         """What is to be free, in bytes."""

@@ -12,50 +12,15 @@ lost, nobody can know of it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from shlex import quote
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from chaos.contracts import Action, ControlPath, Dose, Fault, Need, Output, Reading, Shell
-
-_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}")
-_KEPT = re.compile(
-    r"(ssh|sshd|dropbear|dbus|dbus-broker|systemd-.*|user|gameday.*"
-    r"|network|networking|NetworkManager.*|connman|dhcpcd|wpa_supplicant|ifup|cloud-init.*|netplan.*"
-    r"|nftables|iptables|ip6tables|netfilter-persistent|firewalld|ufw|wg-quick|openvpn.*|tailscaled|strongswan.*|ipsec"
-    r"|iscsid|open-iscsi|multipathd|lvm2-.*)(@.*)?\.(service|socket)"
-)
-_MOVING = {"activating", "deactivating", "reloading", "maintenance", "refreshing"}
-
-
-def _unit(value: str) -> str:
-    name = value if value.endswith(".service") else f"{value}.service"
-    if not _NAME.fullmatch(name) or name[0] in "-.@":
-        raise ValueError(f"{value!r} is no name of a service; write it as systemctl(1) prints it, like vllm.service")
-    return name
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One unit as systemd shows it: its properties by their names (org.freedesktop.systemd1(5))."""
-
-    shown: dict[str, str]
-
-    def __getitem__(self, name: str) -> str:
-        return self.shown.get(name, "")
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it runs, or has done what it is for."""
-        return self["ActiveState"] == "active"
-
-    @property
-    def moves(self) -> bool:
-        """Whether systemd is about to start or to stop it."""
-        return self["ActiveState"] in _MOVING or self["Job"] not in ("", "0")
+from chaos.faults import _unit
+from chaos.faults._unit import Unit
 
 
 @dataclass(frozen=True)
@@ -80,17 +45,17 @@ class Service(Fault[Units]):
     example: ClassVar[str] = "{kind: service, on: worker-1, for: 20s, unit: nginx}"
     release: ClassVar[str] = "the service starts: its start-up is part of recovery"
     shade: ClassVar[str] = "#a0522d"
-    needs: ClassVar[tuple[Need, ...]] = (
-        Need("systemd", "[ -d /run/systemd/system ] && command -v systemctl", "systemd"),
-    )
+    needs: ClassVar[tuple[Need, ...]] = (_unit.SYSTEMD,)
     settle: ClassVar[float] = 180.0
 
-    unit: Annotated[str, AfterValidator(_unit)] = Field(description="the service; `.service` may be left out")
+    unit: _unit.Name = Field(description="the service; `.service` may be left out")
     action: Literal["stop", "restart"] = Field("stop", description="stop it until the fault ends, or restart it once")
 
     def reading(self) -> Reading[Units]:
         """Ask systemd; the control path is proved after applying."""
-        return Reading((Output(_READ.format(unit=quote(self.unit))), ControlPath()), lambda said, _: _parse(said))
+        return Reading(
+            (Output(_READ.format(unit=quote(self.unit), show=_unit.SHOW)), ControlPath()), lambda said, _: _parse(said)
+        )
 
     def objection(self, before: Units) -> str | None:
         """Object to what the control path may hang on, and to what could not be started again as it was."""
@@ -99,7 +64,7 @@ class Service(Fault[Units]):
             return f"{self.unit} is {unit['LoadState'] or 'not there'}; `systemctl list-units` lists those there are"
         for other in (unit, *before.others):
             stops = other is unit or other.is_active or other.moves
-            if stops and (why := _objection_to(other)):
+            if stops and (why := _unit.objection(other)):
                 with_it = "" if other is unit else f", and stopping {self.unit} would stop it too"
                 return f"{other['Id']} {why}{with_it}"
         if any(name in before.asking.split("/") for name in unit["Names"].split()):
@@ -169,9 +134,7 @@ while [ -n "$next" ]; do
     done
     next=$found
 done
-systemctl show -p Id -p Names -p LoadState -p ActiveState -p SubState -p UnitFileState -p InvocationID -p NRestarts \\
-    -p Job -p Transient -p NeedDaemonReload -p CanStart -p CanStop -p RefuseManualStart -p RefuseManualStop $shown ||
-    exit 1
+{show} $shown || exit 1
 echo --
 cat /proc/self/cgroup"""
 
@@ -185,26 +148,8 @@ done"""
 
 def _parse(said: str) -> Units:
     blocks, _, asking = said.partition("\n--\n")
-    unit, *others = (Unit(dict(line.split("=", 1) for line in block.splitlines())) for block in blocks.split("\n\n"))
+    unit, *others = _unit.parse(blocks)
     return Units(unit, tuple(others), "/".join(asking.split()))
-
-
-def _objection_to(unit: Unit) -> str | None:
-    if any(_KEPT.fullmatch(name) for name in unit["Names"].split()):
-        return "is what the control path, systemd or the fuse may hang on"
-    if not re.search(r"\.(service|socket|timer|path)$", unit["Id"]):
-        return "is no service, and what hangs on it could not be put back"
-    if unit.moves:
-        return f"is {unit['ActiveState']}, with an order of somebody else's"
-    if unit["Transient"] == "yes":
-        return "is transient: once stopped it is gone"
-    if unit["NeedDaemonReload"] == "yes":
-        return (
-            "has a file that was changed since it was loaded, so another would start; `systemctl daemon-reload` first"
-        )
-    if "yes" in (unit["RefuseManualStart"], unit["RefuseManualStop"]) or "no" in (unit["CanStart"], unit["CanStop"]):
-        return "can't be stopped and started by hand"
-    return "is masked, so it could not be started again" if unit["UnitFileState"].startswith("masked") else None
 
 
 def _words(names: tuple[str, ...]) -> str:

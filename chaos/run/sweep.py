@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from shlex import quote
 
 from chaos.contracts import Target
-from chaos.faults import _payload
+from chaos.faults import _due, _payload
 
 _PERSISTENT = (
     "/var/lib/gameday"  # undos that run at boot, for what outlives one: a folder each, with `undo` and `clean`
@@ -122,13 +122,14 @@ MARKS = (
         "nft delete table $item",
     ),
     Mark("payload", f'for item in {_payload.HOME}/*; do [ ! -d "$item" ] || echo "$item"; done', _payload.STOP),
+    Mark("undo that is due", f'for item in {_due.HOME}/*; do [ ! -d "$item" ] || echo "$item"; done', _due.REMOVE),
     Mark("transient unit", _UNITS, 'systemctl stop "$item"; systemctl reset-failed "$item"'),
     Mark("cgroup", _CGROUPS, _END_CGROUP),
     Mark("filled disk", _FILLS, 'rm -rf "$item"'),
     Mark(
         "undo at boot",
         f"for undo in {_PERSISTENT}/*; do [ ! -d \"$undo\" ] || echo \"$undo\"; done",
-        '(cd "$item" && sh ./undo && sh ./clean && cd / && rm -rf "$item")',
+        _due.REMOVE,
     ),
     Mark(
         "start of an undo at boot",  # it stays for as long as an undo does; one that names our folder is ours

@@ -43,6 +43,7 @@ KINDS = [
     "ecn",
     "ets",
     "fd_exhaustion",
+    "http",
     "link_down",
     "loss",
     "memory",
@@ -50,6 +51,7 @@ KINDS = [
     "mtu",
     "mtu_black_hole",
     "netem",
+    "node_hang",
     "node_kill",
     "node_reboot",
     "partition",
@@ -132,7 +134,7 @@ def test_two_owners_of_a_kind_are_both_named() -> None:
 
 
 def test_an_unknown_kind_names_the_nearest() -> None:
-    with pytest.raises(UnknownKind, match=r"did you mean 'process_kill'.*there are: affinity, .*netem, node_kill"):
+    with pytest.raises(UnknownKind, match=r"did you mean 'process_kill'.*there are: affinity, .*netem, node_hang"):
         catalog.faults().get("proces_kill")
 
 
