@@ -122,9 +122,10 @@ def test_the_fingerprint_of_the_host_shows_it(roce: Target) -> None:
 
 def test_an_agent_on_the_host_is_objected_to(roce: Target) -> None:
     """lldpad as Debian packages it, while it runs."""
-    files = unpacked("lldpad", "libconfig9")
+    files = unpacked("lldpad", "libconfig9", "libnl-3-200")
+    libraries = ":".join(str(folder.parent) for folder in files.rglob("lib*.so*"))
     roce.run(
-        f"mkdir -p /var/lib/lldpad; LD_LIBRARY_PATH={files}/usr/lib/x86_64-linux-gnu {files}/usr/sbin/lldpad -d\n"
+        f"mkdir -p /var/lib/lldpad; LD_LIBRARY_PATH={libraries} {files}/usr/sbin/lldpad -d\n"
         "for _ in 1 2 3 4 5; do grep -qsx lldpad /proc/[0-9]*/comm && exit; sleep 0.2; done; exit 9"
     )
     fault = Pfc(interface="roce0", priorities=(4,))
@@ -144,11 +145,8 @@ def shares(draw: st.DrawFn) -> dict[str, list[Any]]:
     """An ETS that a driver takes: shares of 100 % together, where there is a class that shares."""
     algorithms = draw(st.lists(st.sampled_from(sorted(_dcb.TSA.values())), min_size=8, max_size=8))
     sharing = [tc for tc in range(8) if algorithms[tc] == "ets"]
-    cuts = (
-        sorted(draw(st.lists(st.integers(0, 100), min_size=len(sharing) - 1, max_size=len(sharing) - 1)))
-        if sharing
-        else []
-    )
+    between = max(0, len(sharing) - 1)
+    cuts = sorted(draw(st.lists(st.integers(0, 100), min_size=between, max_size=between)))
     parts = dict(zip(sharing, (after - before for before, after in pairwise([0, *cuts, 100])), strict=False))
     return {"tc_tsa": algorithms, "tc_bw": [parts.get(tc, 0) for tc in range(8)], "prio_tc": draw(EIGHT)}
 
