@@ -68,6 +68,8 @@ class FakeClock:
 class FakeTarget(HostTarget):
     """A host in memory. What is done to it is kept in `calls`: questions, actions, and the sh text of `run`.
 
+    `links` are its interfaces, and `dcb` is the data centre bridging of those that have it, by their names.
+
     `fail_at` makes the n-th call raise. `shell` answers sh that the fake does not
     understand; it understands the listing and the signals of the process faults. With `supervised`, a killed process
     is back at once under a new number. With `ignores`, actions of those types are accepted and have no effect.

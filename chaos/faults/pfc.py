@@ -66,33 +66,36 @@ class Pfc(DcbFault):
 
     def wanted(self, before: Seen) -> State:
         """The same, with other priorities."""
-        assert before.dcb.pfc is not None
-        return (
-            before.dcb.pfc
-            if self.priorities is None
-            else replace(before.dcb.pfc, priorities=frozenset(self.priorities))
-        )
+        former = before.dcb.pfc
+        assert former is not None
+        return former if self.priorities is None else replace(former, priorities=frozenset(self.priorities))
 
     def misfit(self, before: Seen) -> str | None:
         """Object to what is so already, to more than can pause, and to what would not come back."""
         assert before.dcb.pfc is not None
         name, wanted, former = self.interface, self.wanted(before).priorities, before.dcb.pfc.priorities
-        classes, pausing = before.dcb.pfc.classes, " and ".join(sorted(before.pause))
+        classes, pausing, ends = before.dcb.pfc.classes, " and ".join(sorted(before.pause)), wanted - former
         count = len({before.dcb.ets.prio_tc[number] for number in wanted} if before.dcb.ets else wanted)
-        fixed = self.stop_watchdog and before.watchdog.split()[1:] and not _can_start(before.watchdog)
         for why, objects in {
             f"{name} pauses {_listed(former)} already": self.priorities is not None and wanted == former,
             f"{name} can pause {classes} traffic classes at once; {count} were asked for": count > classes,
             f"{name} pauses altogether ({pausing}, see ethtool -a), which PFC would end for good": bool(
-                pausing and wanted - former
+                pausing and ends
             ),
-            f"{name} has no watchdog of pauses that {self.driver} could stop": self.stop_watchdog
-            and not before.watchdog,
-            f"the watchdog of {name} is stopped already": self.stop_watchdog and before.watchdog == OFF,
-            f"the watchdog of {name} could not be started again as it is: {before.watchdog}": bool(fixed),
         }.items():
             if objects:
                 return why
+        return self._of_watchdog(before.watchdog) if self.stop_watchdog else None
+
+    def _of_watchdog(self, setting: str) -> str | None:
+        """Return why the watchdog can't be stopped and started again, or None."""
+        if not setting:
+            return f"{self.interface} has no watchdog of pauses that {self.driver} could stop"
+        if setting == OFF:
+            return f"the watchdog of {self.interface} is stopped already"
+        # a switch's has two times, of which one may be `infinite`, which no command sets
+        if not all(time.isdigit() for time in setting.split()[1:3]):
+            return f"the watchdog of {self.interface} could not be started again as it is: {setting}"
         return None
 
     def apply(self, before: Seen) -> list[Action]:
@@ -116,9 +119,3 @@ class Pfc(DcbFault):
 
 def _listed(priorities: frozenset[int]) -> str:
     return f"priority {', '.join(map(str, sorted(priorities)))}" if priorities else "no priority"
-
-
-def _can_start(watchdog: str) -> bool:
-    """Whether a switch's watchdog has only times that the command takes; one may be `infinite`."""
-    _, *times = watchdog.split()[:3]
-    return len(times) == 2 and all(time.isdigit() for time in times)
