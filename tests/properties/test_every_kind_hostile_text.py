@@ -82,8 +82,10 @@ def test_text_is_refused_or_stays_one_word(cls: type[Fault[Any]], name: str, sha
 
 @pytest.mark.parametrize(
     "kind",
-    ["netem", "bandwidth", "shallow_buffer", "pause_storm", "partition", "loss", "link_down", "mtu", "mtu_black_hole"]
-    + ["ecn", "pause"],
+    [
+        *("netem", "bandwidth", "shallow_buffer", "pause_storm", "partition", "loss", "link_down", "mtu"),
+        *("mtu_black_hole", "ecn", "pause"),
+    ],
 )
 @pytest.mark.parametrize("hostile", [*HOSTILE, "\x00owned"])
 def test_no_hostile_interface_is_accepted(kind: str, hostile: str) -> None:

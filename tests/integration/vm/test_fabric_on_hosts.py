@@ -101,10 +101,11 @@ def test_netlink_and_tc_leave_the_kernel_with_the_same(worker: Target) -> None:
 def test_loss_collapses_soft_roce_and_netem_passes_it(worker: Target, gateway: Target) -> None:
     """Two in a hundred packets lost; RoCE goes back to each, and sends all again that it had sent since.
 
-    On a machine that is busy an acknowledgement may come so late that calm messages are sent twice: measured again.
+    On a machine that is busy an acknowledgement may come so late that calm messages are sent twice: the queue pairs are
+    patient, and it is measured again.
     """
     fault = Netem.model_validate({"interface": "eth1", "loss": "2%", "protocols": ["udp"], "ports": [4791]})
-    with soft_roce(worker, gateway) as roce:
+    with soft_roce(worker, gateway, patience=17) as roce:
         for _ in range(3):
             calm = roce.write(10)
             lossy, achieved = roce.write_under(fault, 10)
