@@ -12,11 +12,12 @@ from chaos import catalog, lab
 from chaos.contracts import Target
 from chaos.run.connect import target_of
 from chaos.spec.inventory import load_inventory
+from tests.integration.vm.host_doses import HOLD, HOST_DOSES, measure_host
 from tests.integration.vm.netem_doses import DOSES, Dose, Measured, measure, wired
 from tests.integration.vm.soft_roce import Written, soft_roce
 
 PAGE = Path(__file__).parents[3] / "docs" / "doses.md"
-_SCALES = {"ms": 1e3, "%": 1e2, "MB/s": 1e-6, "kB": 1e-3}
+_SCALES = {"ms": 1e3, "s": 1.0, "%": 1e2, "kB": 1e-3, "MB": 1e-6, "MB/s": 1e-6, "GB/s": 1e-9}
 _HEAD = """# Doses
 
 What each fault was asked for, and what was measured of it through the host.
@@ -33,6 +34,14 @@ Written by `scripts/doses`.
 """
 
 
+_HOST = """## The host itself
+
+A VM host of the lab (Linux {kernel}, one core) in software emulation, by what its kernel says after {hold:.0f} s. Its
+disk is no block device, so `disk_io` and `disk_throttle` are not among them. Written by `scripts/doses`.
+
+| fault | measured | asked | found | may be off by | |
+| --- | --- | --- | --- | --- | --- |
+"""
 _ROCE = """## Soft RoCE
 
 `ib_write_bw` between two VM hosts of the lab (Linux {kernel}, rdma_rxe, path MTU 1024), {count} messages of 64 KiB; the
@@ -66,6 +75,7 @@ def main() -> None:
             worker, gateway = (target_of(name, inventory.hosts[name]) for name in ("worker-1", "gateway"))
             write("qdiscs", "".join(qdiscs(worker)))
             write("soft RoCE", "".join(roce(worker, gateway)))
+            write("host", "".join(host(worker)))
             worker.close()
             gateway.close()
         finally:
@@ -80,6 +90,17 @@ def qdiscs(target: Target) -> Iterator[str]:
         for dose in DOSES:
             for found in measure(target, dose):
                 yield f"{row(dose, found)}\n"
+
+
+def host(target: Target) -> Iterator[str]:
+    """Yield the text about faults of the host itself."""
+    yield _HOST.format(kernel=target.run("uname -r").stdout.strip(), hold=HOLD)
+    for dose in HOST_DOSES:
+        asked, found = measure_host(target, dose)
+        figures = [asked, found, dose.allowed if asked is not None else None]
+        shown = ["" if f is None else f"{f * _SCALES[dose.unit]:.3g} {dose.unit}" for f in figures]
+        held = "" if dose.is_within(asked, found) else "**no**"
+        yield f"| {dose.kind} `{_shown(dose.given)}` | {dose.quantity} | {' | '.join(shown)} | {held} |\n"
 
 
 def roce(sender: Target, receiver: Target) -> Iterator[str]:
