@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import os
-import pickle
 import shlex
 import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
-from chaos import catalog
 from chaos.contracts import Target
 from chaos.faults.netem import Netem
 from chaos.faults.pause import Pause
@@ -20,7 +14,6 @@ from chaos.run.injector import read
 from tests.integration.vm.netem_doses import wired
 from tests.integration.vm.soft_roce import soft_roce
 
-ROOT = Path(__file__).parents[3]
 RATE = {"interface": "data0", "rate": "800kbit"}
 # how many of the datagrams the kernel said that it could not send (IP_RECVERR has it say so)
 REFUSED = """
@@ -61,58 +54,23 @@ def refused(host: Target) -> int:
     return int(host.run(f"{sys.executable} -S -c {shlex.quote(REFUSED)}").stdout)
 
 
-# each is made by netlink and by tc; the kernel then shows the same
-GUEST = """
-import base64, pickle, sys
-from chaos.targets import _tc
-from chaos.targets.local import LocalTarget
-
-target = LocalTarget("guest")
-for plant, uproot in pickle.loads(base64.b64decode(sys.stdin.read())):
-    for make in (target.make, lambda action: target.run(_tc.plant(action).do)):
-        make(plant)
-        print(target.run("tc qdisc show dev " + plant.place.device).stdout, end="\\0")
-        target.run(_tc.uproot(uproot).do)
-target.close()
-"""
-KINDS: list[tuple[str, dict[str, Any]]] = [
-    ("shallow_buffer", {**RATE, "buffer": "20kB"}),
-    ("shallow_buffer", {**RATE, "buffer": "20kB", "direction": "ingress"}),
-    ("shallow_buffer", {"interface": "data0", "rate": "100gbit", "buffer": "2MB"}),
-    ("pause_storm", {"interface": "data0", "pause": "5ms", "release_for": "1ms", "rate": "10gbit"}),
-]
-
-
-def test_netlink_and_tc_leave_the_kernel_with_the_same(worker: Target) -> None:
-    faults = [catalog.faults().get(kind).model_validate(given) for kind, given in KINDS]
-    path = os.pathsep.join((str(ROOT), *filter(None, sys.path)))
-    with wired(worker):
-        before = read(worker, faults[0].reading())
-        planned = [(*fault.apply(before), *fault.revert(before)) for fault in faults]
-        text = base64.b64encode(pickle.dumps(planned)).decode()
-        run = f"PYTHONPATH={path} {sys.executable} -S -c {shlex.quote(GUEST)} <<'END'\n{text}\nEND\n"
-        shown = worker.run(run, timeout=120).stdout.split("\0")[:-1]
-        assert faults[0].is_reverted(before, read(worker, faults[0].reading()))
-    assert shown[::2] == shown[1::2]
-    assert [text.count("qdisc tbf c4a7: parent c4a6:1 ") for text in shown[::2]] == [1, 0, 1, 0]
-    assert [text.count("qdisc netem c4a6: root ") for text in shown[::2]] == [1, 0, 1, 1]
-
-
 def test_loss_collapses_soft_roce_and_netem_passes_it(worker: Target, gateway: Target) -> None:
     """Two in a hundred packets lost; RoCE goes back to each, and sends all again that it had sent since.
 
-    On a machine that is busy an acknowledgement may come so late that calm messages are sent twice: measured again.
+    On a machine that is busy an acknowledgement may come so late that calm messages are sent twice: the queue pairs are
+    patient, and it is measured again.
     """
     fault = Netem.model_validate({"interface": "eth1", "loss": "2%", "protocols": ["udp"], "ports": [4791]})
-    with soft_roce(worker, gateway) as roce:
+    with soft_roce(worker, gateway, patience=17) as roce:
         for _ in range(3):
             calm = roce.write(10)
-            lossy, achieved = roce.write_under(fault, 10)
+            lossy, dose = roce.write_under(fault, 10)
             if lossy.packets_per_needed > 1.3 * calm.packets_per_needed:
                 break
     assert lossy.packets_per_needed > 1.3 * calm.packets_per_needed
     assert lossy.megabytes_per_second < calm.megabytes_per_second / 1.3
-    assert achieved["packets"] > 10 * 64, "it passes netem"
+    assert dose.confirmed
+    assert dose.achieved["packets"] > 10 * 64, "it passes netem"
 
 
 def test_ethernet_pause_of_a_real_driver(worker: Target) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shlex
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from chaos import catalog
 from chaos.clock import SystemClock
 from chaos.contracts import Fault, Target
 from chaos.errors import Objection
@@ -29,7 +31,7 @@ from chaos.run.connect import controller
 from chaos.run.fingerprint import drift, fingerprint
 from chaos.run.fuse import HOME
 from chaos.run.heartbeat import Heartbeat
-from chaos.run.injector import Injection, Site
+from chaos.run.injector import Injection, Site, read
 from chaos.run.ledger import Ledger
 from chaos.units import SI
 
@@ -254,10 +256,13 @@ def test_ctrl_c_reverts_and_so_does_a_second_one(vm_inventory: Path, worker: Tar
     assert "interrupted" in said
 
 
-def test_netlink_makes_the_same_netem_as_tc_and_takes_it_away(worker: Target) -> None:
+def test_netlink_makes_the_same_as_tc_and_takes_it_away(worker: Target) -> None:
     """The netlink target runs in the guest itself: only there is a kernel with netem."""
+    faults = [catalog.faults().get(kind).model_validate({"interface": "eth1", **given}) for kind, given in KINDS]
+    before = read(worker, faults[0].reading())
+    planned = pickle.dumps([(*fault.apply(before), *fault.revert(before)) for fault in faults])
     guest = f"""
-import json
+import json, pickle
 from chaos.contracts import PlantQdisc, UprootQdisc
 from chaos.faults import _qdisc
 from chaos.kernel import Qdisc
@@ -272,17 +277,33 @@ target.perform(PlantQdisc("eth1", Qdisc("netem", options=options), (), place))
 by_netlink = dict(target.link("eth1").ours[place.device][0].options)
 by_tc = dict(_tc.parse_link("eth1", target.run(_tc.link_script("eth1")).stdout).ours[place.device][0].options)
 target.perform(UprootQdisc("eth1", place, 0.1))
-print(json.dumps([by_netlink, by_tc, target.link("eth1") == before]))
+shown = []
+for plant, uproot in pickle.loads({planned!r}):
+    for make in (target.make, lambda action: target.run(_tc.plant(action).do)):
+        make(plant)
+        shown.append(target.run("tc qdisc show dev " + plant.place.device).stdout)
+        target.run(_tc.uproot(uproot).do)
+print(json.dumps([by_netlink, by_tc, target.link("eth1") == before, shown]))
 target.close()
 """
     with left_as_found(worker):
         path = os.pathsep.join((str(ROOT), *filter(None, sys.path)))
         run = f"PYTHONPATH={path} {sys.executable} -S -c {shlex.quote(guest)}"
-        by_netlink, by_tc, clean = json.loads(worker.run(run, timeout=120).stdout)
+        by_netlink, by_tc, clean, shown = json.loads(worker.run(run, timeout=120).stdout)
     assert clean
+    assert shown[::2] == shown[1::2]
+    assert [text.count("qdisc tbf c4a7: parent c4a6:1 ") for text in shown[::2]] == [1, 0, 1, 0]
+    assert [text.count("qdisc netem c4a6: root ") for text in shown[::2]] == [1, 0, 1, 1]
     assert by_netlink == pytest.approx(FULL_NETEM, rel=1e-6)
     assert by_tc == pytest.approx(FULL_NETEM, rel=1e-5)
 
+
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("shallow_buffer", {"rate": "800kbit", "buffer": "20kB"}),
+    ("shallow_buffer", {"rate": "800kbit", "buffer": "20kB", "direction": "ingress"}),
+    ("shallow_buffer", {"rate": "100gbit", "buffer": "2MB"}),
+    ("pause_storm", {"pause": "5ms", "release_for": "1ms", "rate": "10gbit"}),
+]
 
 FULL_NETEM = {
     "limit": 4000,

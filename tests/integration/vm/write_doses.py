@@ -12,11 +12,12 @@ from chaos import catalog, lab
 from chaos.contracts import Target
 from chaos.run.connect import target_of
 from chaos.spec.inventory import load_inventory
+from tests.integration.vm.host_doses import HOLD, HOST_DOSES, measure_host
 from tests.integration.vm.netem_doses import DOSES, Dose, Measured, measure, wired
-from tests.integration.vm.soft_roce import soft_roce
+from tests.integration.vm.soft_roce import Written, soft_roce
 
 PAGE = Path(__file__).parents[3] / "docs" / "doses.md"
-_SCALES = {"ms": 1e3, "%": 1e2, "MB/s": 1e-6, "kB": 1e-3}
+_SCALES = {"ms": 1e3, "s": 1.0, "%": 1e2, "kB": 1e-3, "MB": 1e-6, "MB/s": 1e-6, "GB/s": 1e-9}
 _HEAD = """# Doses
 
 What each fault was asked for, and what was measured of it through the host.
@@ -33,17 +34,26 @@ Written by `scripts/doses`.
 """
 
 
+_HOST = """## The host itself
+
+A VM host of the lab (Linux {kernel}, one core) in software emulation, by what its kernel says after {hold:.0f} s. Its
+disk is no block device, so `disk_io` and `disk_throttle` are not among them. Written by `scripts/doses`.
+
+| fault | measured | asked | found | may be off by | |
+| --- | --- | --- | --- | --- | --- |
+"""
 _ROCE = """## Soft RoCE
 
 `ib_write_bw` between two VM hosts of the lab (Linux {kernel}, rdma_rxe, path MTU 1024), {count} messages of 64 KiB; the
 fault is on what the sender's eth1 sends to UDP port 4791. A reliable connection goes back to the packet that was lost
 and sends all since again, so packets for each that was needed tell what a loss costs, whatever the machine is busy with
-(MB/s are of software emulation, and vary). "none" did not get through in 40 s. Written by `scripts/doses`.
+(MB/s are of software emulation, and vary). What did not get through in {within} s has no figures. Written by
+`scripts/doses`.
 
 | fault | MB/s | packets sent for each needed |
 | --- | --- | --- |
 """
-_COUNT = 200
+_COUNT, _WITHIN = 50, 30
 _ROCE_FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("netem", {"loss": "0.5%"}),
     ("netem", {"loss": "2%"}),
@@ -65,6 +75,7 @@ def main() -> None:
             worker, gateway = (target_of(name, inventory.hosts[name]) for name in ("worker-1", "gateway"))
             write("qdiscs", "".join(qdiscs(worker)))
             write("soft RoCE", "".join(roce(worker, gateway)))
+            write("host", "".join(host(worker)))
             worker.close()
             gateway.close()
         finally:
@@ -81,19 +92,34 @@ def qdiscs(target: Target) -> Iterator[str]:
                 yield f"{row(dose, found)}\n"
 
 
+def host(target: Target) -> Iterator[str]:
+    """Yield the text about faults of the host itself."""
+    yield _HOST.format(kernel=target.run("uname -r").stdout.strip(), hold=HOLD)
+    for dose in HOST_DOSES:
+        asked, found = measure_host(target, dose)
+        figures = [asked, found, dose.allowed if asked is not None else None]
+        shown = ["" if f is None else f"{f * _SCALES[dose.unit]:.3g} {dose.unit}" for f in figures]
+        held = "" if dose.is_within(asked, found) else "**no**"
+        yield f"| {dose.kind} `{_shown(dose.given)}` | {dose.quantity} | {' | '.join(shown)} | {held} |\n"
+
+
 def roce(sender: Target, receiver: Target) -> Iterator[str]:
     """Yield the text about soft RoCE; each is measured twice, and the faster counts: a machine may be busy."""
-    yield _ROCE.format(kernel=sender.run("uname -r").stdout.strip(), count=_COUNT)
+    yield _ROCE.format(kernel=sender.run("uname -r").stdout.strip(), count=_COUNT, within=_WITHIN)
+
+    def line(name: str, tries: list[Written]) -> str:
+        best = max(tries, key=lambda written: written.megabytes_per_second)
+        got_through = best.megabytes_per_second > 0
+        figures = (best.megabytes_per_second, best.packets_per_needed) if got_through else ()
+        return f"| {name} | {' | '.join(f'{figure:.3g}' for figure in figures) or 'none |'} |\n"
+
     with soft_roce(sender, receiver) as both:
-        calm = max((both.write(_COUNT) for _ in range(2)), key=lambda w: w.megabytes_per_second)
-        yield f"| nothing | {calm.megabytes_per_second:.3g} | {calm.packets_per_needed:.3g} |\n"
+        yield line("nothing", [both.write(_COUNT, _WITHIN) for _ in range(2)])
         for kind, given in _ROCE_FAULTS:
             chosen = {"interface": "eth1", "protocols": ["udp"], "ports": [4791], **given}
             fault = catalog.faults().get(kind).model_validate(chosen)
-            tries = [both.write_under(fault, _COUNT)[0] for _ in range(2)]
-            best = max(tries, key=lambda w: w.megabytes_per_second)
-            speed = f"{best.megabytes_per_second:.3g}" if best.megabytes_per_second else "none"
-            yield f"| {kind} `{_shown(given)}` | {speed} | {best.packets_per_needed:.3g} |\n"
+            tries = [both.write_under(fault, _COUNT, _WITHIN)[0] for _ in range(2)]
+            yield line(f"{kind} `{_shown(given)}`", tries)
 
 
 def row(dose: Dose, found: Measured) -> str:
