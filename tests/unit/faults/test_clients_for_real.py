@@ -115,14 +115,19 @@ def test_where_nobody_listens_it_is_not_applied(host: Target) -> None:
 
 
 def test_names_of_the_inventory_stand_for_its_addresses() -> None:
-    view = HostView("worker-1", authorities={"gateway": "10.0.0.10:80", "workers": "[2001:db8::1]"})
-    bound = SlowClients(url="http://{gateway}/a", connections=1, rate="1kbps").bind(view)
+    peers = {"gateway": {"gateway": ("10.0.0.10",)}, "workers": {"a": ("2001:db8::1",)}, "far": {"far": ()}}
+    view = HostView("worker-1", peers=peers)
+    bound = SlowClients(url="http://{gateway}:80/a", connections=1, rate="1kbps").bind(view)
     assert bound.url == "http://10.0.0.10:80/a"
     assert bound.payload.arguments[:4] == ("10.0.0.10", "80", "10.0.0.10:80", "/a")
     storm = ConnectionStorm(url="http://{workers}:8000/", rate="1/s")
     assert storm.bind(view).payload.arguments[:2] == ("2001:db8::1", "8000")
-    with pytest.raises(Misfit, match=r"\{nobody\} is no host or group with an address in this inventory \(gateway"):
-        ConnectionStorm(url="http://{nobody}/", rate="1/s").bind(view)
+    for name, says in (
+        ("nobody", "is no host or group of the inventory"),
+        ("far", "no numeric address of far off loop"),
+    ):
+        with pytest.raises(Misfit, match=says):
+            ConnectionStorm(url=f"http://{{{name}}}/", rate="1/s").bind(view)
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,9 @@ def test_a_stop_lets_go_in_the_middle(tmp_path: Path, do: Callable[[], None], ou
     assert cleared["t"] - cleared["began"] < 2 * NS
     (ended,) = recording.named("load.ended")
     assert ended["t"] > cleared["t"], "it was let go before the load ended, and not by its end"
-    held = (cleared["t"] - (recording.zero or 0)) / NS
-    assert len(due(recording, 0, held)) == pytest.approx(500 * held, abs=150)
+    held = (cleared["began"] - (recording.zero or 0)) / NS
+    assert 150 * held < len(due(recording, 0, held)) <= 500 * held + 5
+    assert len(due(recording, held + 1, 30)) < 110 * 30, "the plain load, if any"
     assert event(recording, "fault.dose", "burst-0")["confirmed"]
     assert [e["fault"] for e in recording.named("fault.applied")] == ["burst-0"], "the other one never was"
     assert recording.named("run.ended")[0]["outcome"] == outcome
