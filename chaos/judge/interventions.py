@@ -66,7 +66,9 @@ def as_it_went(recording: Recording) -> Terms:
     """Return the terms with what changes of the load added up to when they ended or were called off, and no further."""
     zero, terms = recording.zero or 0, recording.terms
     ended = {e["fault"]: inf for e in recording.named("fault.applied")}
-    ended |= {e["fault"]: (e.get("began", e["t"]) - zero) / NS + AT_ONCE for e in recording.named("fault.cleared")}
+    ended |= {
+        e["fault"]: (int(e.get("began") or e["t"]) - zero) / NS + AT_ONCE for e in recording.named("fault.cleared")
+    }
     parts = [piece.within(piece.begin, ended.get(piece.fault, piece.begin)) for piece in terms.added]
     return terms.model_copy(update={"added": tuple(part for part in parts if part is not None)})
 
