@@ -245,8 +245,6 @@ class HostView:
     has_power: bool = False
     peers: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     """For each host and each group of the inventory: the numeric addresses of its hosts, by their names."""
-    authorities: Mapping[str, str] = field(default_factory=dict)
-    """What each host and each group that has an address is in a URL."""
 
 
 @dataclass(frozen=True, slots=True)

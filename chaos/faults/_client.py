@@ -1,8 +1,9 @@
 """Clients that trouble a service by their connections: a payload on a host of theirs, towards one URL and nobody else.
 
-`{name}` in the URL stands for a host or a group of the inventory, as in the load's. The name in it is looked up on the
-host, once. How many connections are open is read from the kernel (proc(5), /proc/net/tcp) and not from what the payload
-says. A host has so many files and ports; more than those is objected to before anything is touched.
+`{name}` in the URL stands for the numeric address by which its peers know a host of the inventory, or the first of a
+group (the load's own stands for what the controller reaches it by, which may be a forwarded port). Any other name is
+looked up on the host, once. How many connections are open is read from the kernel (proc(5), /proc/net/tcp) and not from
+what the payload says. A host has so many files and ports; more than those is objected to before anything is touched.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class ClientFault(_payload.PayloadFault):
         '$4 == "01" && $10 in ours { open++ } END { print "open", open + 0 }\'\n'
     )
 
-    url: Template = Field(description="whom they connect to, like http://{gateway}/; in the clear")
+    url: Template = Field(description="whom they connect to, like http://{gateway}:80/; in the clear")
 
     @property
     def most(self) -> int:
@@ -68,12 +69,7 @@ class ClientFault(_payload.PayloadFault):
 
     def bind(self, host: HostView) -> Self:
         """Fill the hosts' addresses in. Raises Misfit for a name that nobody has, or that has no address."""
-        unknown = [name for name in _PLACEHOLDER.findall(self.url) if name not in host.authorities]
-        if unknown:
-            there = ", ".join(host.authorities)
-            raise Misfit(("url",), f"{{{unknown[0]}}} is no host or group with an address in this inventory ({there})")
-        filled = _PLACEHOLDER.sub(lambda found: host.authorities[found[1]], self.url)
-        return self.model_copy(update={"url": _refitted(filled)})
+        return self.model_copy(update={"url": _PLACEHOLDER.sub(lambda found: _address(found[1], host), self.url)})
 
     def objection(self, before: Seen) -> str | None:
         """Object to more connections than the host has files, ports or memory for."""
@@ -101,8 +97,12 @@ class ClientFault(_payload.PayloadFault):
         return _payload.Payload.of(self.kind, url.host, url.port, url.authority, url.target, *arguments)
 
 
-def _refitted(url: str) -> str:
-    try:
-        return _checked(url)
-    except ValueError as error:
-        raise Misfit(("url",), str(error)) from error
+def _address(name: str, host: HostView) -> str:
+    """Return a host's address as it stands in a URL (RFC 3986, 3.2.2)."""
+    if name not in host.peers:
+        raise Misfit(("url",), f"{{{name}}} is no host or group of the inventory ({', '.join(host.peers)})")
+    first, addresses = next(iter(host.peers[name].items()))
+    if not addresses:
+        text = f"the inventory has no numeric address of {first} off loopback; give it `addresses: [...]`"
+        raise Misfit(("url",), text)
+    return f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]

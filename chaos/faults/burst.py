@@ -2,7 +2,7 @@
 
 The load's own requests keep their moments, their classes and their numbers; those that come on top are as fixed
 beforehand as they are, and come as they do (`probes.overlay`). So many `requests` at once are what a full token bucket
-lets pass.
+lets pass; a process sends one in some 20 µs, and the last of them is as late as that takes.
 
 What the figures make of it: a burst is offered load, and counts as such in `offered_rate`, in goodput and in the
 generator's own soundness. Its windows are no fluctuation of the service and are left out of the CV. It only adds, so

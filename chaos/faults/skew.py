@@ -77,7 +77,8 @@ class Skew(LoadChange):
         """Return the share of each class, and of the hot keys."""
         weights = self.classes or load.classes
         shares = {f"share_of_{name}": weights.get(name, 0.0) / sum(weights.values()) for name in load.classes}
-        return shares | {name: value for name, value in (("hot_share", self.share), ("zipf", self.zipf)) if value}
+        law = {"share_of_hot_keys": self.share, "zipf": self.zipf}
+        return shares | {name: value for name, value in law.items() if value is not None}
 
     def achieved(self, sent: Sent) -> dict[str, float]:
         """Return the share of each class in what was sent; of keys, a recording keeps none."""

@@ -62,10 +62,13 @@ def episodes(lines: tuple[FaultLine, ...], end_s: float, settle_s: float) -> tup
     return tuple(found)
 
 
-def as_it_went(terms: Terms, lines: tuple[FaultLine, ...]) -> Terms:
-    """Return the terms with what changes of the load added up to when they were cleared, and no further."""
-    applied = [line for line in lines if line.applied_at_s is not None]
-    ended = {line.id: inf if line.cleared_at_s is None else line.cleared_at_s + AT_ONCE for line in applied}
+def as_it_went(recording: Recording) -> Terms:
+    """Return the terms with what changes of the load added up to when they ended or were called off, and no further."""
+    zero, terms = recording.zero or 0, recording.terms
+    ended = {e["fault"]: inf for e in recording.named("fault.applied")}
+    ended |= {
+        e["fault"]: (int(e.get("began") or e["t"]) - zero) / NS + AT_ONCE for e in recording.named("fault.cleared")
+    }
     parts = [piece.within(piece.begin, ended.get(piece.fault, piece.begin)) for piece in terms.added]
     return terms.model_copy(update={"added": tuple(part for part in parts if part is not None)})
 

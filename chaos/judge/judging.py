@@ -28,7 +28,7 @@ from chaos.record.terms import BUDGETS, Terms
 def conclude(recording: Recording) -> Verdict:
     """Return the verdict of a recording. Raises RecordingError when it can't be read."""
     faults = fault_lines(recording)
-    terms = as_it_went(recording.terms, faults)
+    terms = as_it_went(recording)
     samples, requests = load_samples(recording), load_requests(recording)
     series = series_of(recording, requests)
     load, steady = _gate(recording, terms, requests, series), _survey(recording, series, terms)

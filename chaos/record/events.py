@@ -13,7 +13,8 @@
     fault.applied  fault, kind, host, asked, began (ns), confirmed, shade, release
     fault.dose     fault, host, achieved, confirmed, why_not
     fleet.applied  fault, hosts (how many), together, spread_s, p99_s (from the first host on)
-    fault.cleared  fault, host, began (ns), reverted, by (controller | fuse), released (what letting go did, as told)
+    fault.cleared  fault, host, began (ns), reverted, by (controller | fuse | end: that of the load),
+                   released (what letting go did, as told)
     host.left_out  host, why, fault (where it was left out of one only)
     fault.stuck    fault, host, why, by_hand      host.drift       host, what (list of lines)
     load.clock     worker, host, offset_ns (its clock less the controller's), uncertainty_ns, when (before | after)

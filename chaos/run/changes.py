@@ -74,7 +74,7 @@ class Change:
         """Note, once the load has ended, what is not noted yet: that it is over, and what arrived of it."""
         if self._applied:
             if not self._cleared:
-                self._note_cleared(self.clock.now(), self.clock.now())
+                self._note_cleared(self.clock.now(), self.clock.now(), by="end")
             self._note_dose(folder)
 
     def _call_off(self) -> None:
@@ -93,8 +93,8 @@ class Change:
     def _is_heard(self) -> bool:
         try:
             live = self.load.live()
-        except LoadFailed:  # what has ended sends no more
-            return True
+        except LoadFailed:  # a process of it has ended, and others may go on
+            return False
         return live is not None and bool(live.called_off >> self.index & 1)
 
     def _note_applied(self) -> None:
@@ -113,11 +113,9 @@ class Change:
             release=fault.release,
         )
 
-    def _note_cleared(self, began: int, at: int) -> None:
+    def _note_cleared(self, began: int, at: int, by: str = "controller") -> None:
         self._cleared = at
-        self.events.write(
-            "fault.cleared", t=at, fault=self.step.id, host=HOST, began=began, reverted=True, by="controller"
-        )
+        self.events.write("fault.cleared", t=at, fault=self.step.id, host=HOST, began=began, reverted=True, by=by)
 
     def _note_dose(self, folder: Path) -> None:
         try:

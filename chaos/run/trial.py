@@ -170,10 +170,12 @@ class Trial:
     def _end(self, load: Load) -> None:
         """Let the last answers come in, unless the run was stopped; then note how the load ended."""
         status = None if self.stop.is_set() else load.wait(self.plan.load.timeout + 15)
-        stopped = load.stop()
-        self._events.write("load.ended", status=stopped if status is None else status)
-        for change in self._changes:
-            change.close(self.folder)
+        try:
+            stopped = load.stop()
+            self._events.write("load.ended", status=stopped if status is None else status)
+        finally:
+            for change in self._changes:
+                change.close(self.folder)
 
     def _end_probes(self, health: HealthProcess) -> None:
         """Let the last checks come to their end, unless the run was stopped; then note how the probes ended."""

@@ -124,18 +124,7 @@ class Inventory(Spec):
     def view(self, host: str) -> HostView:
         """Return what a fault may know of a host. Raises KeyError."""
         known = self.hosts[host]
-        return HostView(
-            host,
-            known.interface or "",
-            has_power=known.power is not None,
-            peers=self._peers,
-            authorities=self._authorities,
-        )
-
-    @cached_property
-    def _authorities(self) -> dict[str, str]:
-        found = {name: self.hosts[self.members(name)[0]].authority for name in (*self.hosts, *self.groups)}
-        return {name: authority for name, authority in found.items() if authority is not None}
+        return HostView(host, known.interface or "", has_power=known.power is not None, peers=self._peers)
 
     @cached_property
     def _peers(self) -> dict[str, dict[str, tuple[str, ...]]]:

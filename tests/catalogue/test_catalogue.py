@@ -133,6 +133,13 @@ def test_two_owners_of_a_kind_are_both_named() -> None:
     assert registry.get("netem") is Netem
 
 
+def test_a_fault_and_a_change_of_the_load_share_no_kind() -> None:
+    changes = catalog.LoadChangeRegistry("change of the load")
+    changes.add("netem", catalog.load_changes().get("burst"), owner="acme-faults (acme:B)")
+    with pytest.raises(DuplicateKind, match=r"'netem' is claimed by chaos\.faults\.netem and by acme-faults"):
+        catalog.faults().beside(changes)
+
+
 def test_an_unknown_kind_names_the_nearest() -> None:
     with pytest.raises(UnknownKind, match=r"did you mean 'process_kill'.*there are: affinity, .*netem, node_hang"):
         catalog.faults().get("proces_kill")

@@ -15,6 +15,7 @@ import time
 TICK = 0.2
 WITHIN = 8  # ticks in which those that are missing are opened
 SMALLEST = 1024  # bytes; the kernel makes 2304 of it, socket(7)
+FIELD = b"X-Slow: a\r\n"
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close(2) sends a reset
 LATER = (errno.EAGAIN, errno.ENOTCONN)
 
@@ -59,8 +60,8 @@ class Client:
 
     def send(self, allowed: int) -> int:
         """Send so many bytes of a head that never ends; what the server says is no matter until it hangs up."""
-        if not self.request:
-            self.request = b"X-Slow: a\r\n"
+        if len(self.request) < allowed:
+            self.request += FIELD * (allowed // len(FIELD) + 1)
         sent = self.socket.send(self.request[:allowed])
         self.request = self.request[sent:]
         try:

@@ -84,8 +84,9 @@ def test_readers_are_slow_and_nginx_waits_for_each(host: Target, nginx: Path) ->
 
 def test_senders_never_end_their_head_and_come_back_when_they_are_shut_out(host: Target, nginx: Path) -> None:
     (nginx / "access.log").write_text("")
-    standing = Standing(host, SlowClients(url=URL, connections=20, rate="20bps", slow="send"))
+    standing = Standing(host, SlowClients(url=URL, connections=20, rate="200bps", slow="send"))
     assert standing.confirmed().achieved["connections"] == 20
+    standing.eventually(lambda: 120 < standing.dose().achieved["bytes_per_second"] < 280)
     standing.eventually(lambda: (nginx / "access.log").read_text().count("408 ") >= 15)  # client_header_timeout
     standing.eventually(lambda: established(host) >= 15)
     standing.undo()
@@ -115,14 +116,23 @@ def test_where_nobody_listens_it_is_not_applied(host: Target) -> None:
 
 
 def test_names_of_the_inventory_stand_for_its_addresses() -> None:
-    view = HostView("worker-1", authorities={"gateway": "10.0.0.10:80", "workers": "[2001:db8::1]"})
-    bound = SlowClients(url="http://{gateway}/a", connections=1, rate="1kbps").bind(view)
+    peers: dict[str, dict[str, tuple[str, ...]]] = {
+        "gateway": {"gateway": ("10.0.0.10",)},
+        "workers": {"a": ("2001:db8::1",)},
+        "far": {"far": ()},
+    }
+    view = HostView("worker-1", peers=peers)
+    bound = SlowClients(url="http://{gateway}:80/a", connections=1, rate="1kbps").bind(view)
     assert bound.url == "http://10.0.0.10:80/a"
     assert bound.payload.arguments[:4] == ("10.0.0.10", "80", "10.0.0.10:80", "/a")
     storm = ConnectionStorm(url="http://{workers}:8000/", rate="1/s")
     assert storm.bind(view).payload.arguments[:2] == ("2001:db8::1", "8000")
-    with pytest.raises(Misfit, match=r"\{nobody\} is no host or group with an address in this inventory \(gateway"):
-        ConnectionStorm(url="http://{nobody}/", rate="1/s").bind(view)
+    for name, says in (
+        ("nobody", "is no host or group of the inventory"),
+        ("far", "no numeric address of far off loop"),
+    ):
+        with pytest.raises(Misfit, match=says):
+            ConnectionStorm(url=f"http://{{{name}}}/", rate="1/s").bind(view)
 
 
 @pytest.mark.parametrize(

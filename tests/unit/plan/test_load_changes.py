@@ -77,7 +77,7 @@ def test_it_goes_with_the_loads_own_rate(fault: str, arrivals: str, rates: list[
 def test_a_skew_adds_nothing(tmp_path: Path) -> None:
     made = plan(tmp_path, "- {kind: skew, at: 2s, for: 4s, share: 80%, classes: {cold: 3, hot: 1}}\n")
     assert made.terms.added == ()
-    assert made.changes[0].asked == {"share_of_hot": 0.25, "share_of_cold": 0.75, "hot_share": 0.8}
+    assert made.changes[0].asked == {"share_of_hot": 0.25, "share_of_cold": 0.75, "share_of_hot_keys": 0.8}
     assert isinstance(made.load, PlannedLoad)
     (laid,) = load_plan(tmp_path, made.load, start=0).overlays
     assert (laid.begin, laid.end, laid.weights) == (14.0, 18.0, (1.0, 3.0))

@@ -19,7 +19,7 @@ from probes.plan import LoadPlan, RequestClass
 from probes.profile import Step
 from probes.superposition import schedule_of
 from tests.unit.probes.oracle_server import Oracle, running
-from tests.unit.probes.running_load import plan_for, read, run
+from tests.unit.probes.running_load import plan_for, read
 
 NS = 1_000_000_000
 BURST = Overlay(begin=0.2, end=1.8, extra=(Step(None, 400.0, 400.0),))
@@ -46,16 +46,6 @@ def told(folder: Path, url: str, **changes: object) -> LoadPlan:
     classes = (RequestClass(name="a", body="<{seq}>"), RequestClass(name="b", body="<{seq}>"))
     values = {"rate": 50.0, "duration": 2.0, "method": "POST", "classes": classes, "live": str(folder / LIVE)}
     return plan_for(folder, url, **values | {"start": time.monotonic_ns() + 2 * NS} | changes)
-
-
-def test_all_of_a_burst_is_sent(tmp_path: Path) -> None:
-    classes = (RequestClass(name="a", body="<{seq}>"),)
-    with running() as server:
-        asked = {"rate": 50.0, "duration": 2.0, "method": "POST", "classes": classes, "overlays": (BURST,)}
-        outcome = run(tmp_path, server.url("/ok"), **asked)
-        assert numbers(server) == sorted(number for number, _, _ in schedule_of(outcome.plan))
-    assert outcome.errors == {"ok": 100 + 640}
-    assert sorted(outcome.rows["scheduled"].tolist()) == [due for _, due, _ in schedule_of(outcome.plan)]
 
 
 def test_what_is_called_off_is_left_out_at_once_and_the_rest_goes_on(tmp_path: Path) -> None:
