@@ -252,8 +252,6 @@ class Fault(BaseModel, ABC, Generic[S]):
     """Where the fuse stands: on the host, or on the controller's machine when the host itself goes down."""
     settle: ClassVar[float] = 5.0
     """How long after `revert` the host may take to read as it was, in s (a host that boots takes longer)."""
-    lasts: ClassVar[bool] = True
-    """False for a fault that is over once applied (a kill): it needs no `for`."""
 
     @abstractmethod
     def reading(self) -> Reading[S]:
@@ -278,6 +276,11 @@ class Fault(BaseModel, ABC, Generic[S]):
     @abstractmethod
     def is_reverted(self, before: S, now: S) -> bool:
         """Whether a reading shows the host as it was."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is there for a while; one that is over once applied (a kill) needs no `for`."""
+        return True
 
     @property
     def persists(self) -> bool:

@@ -74,8 +74,8 @@ class MomentFrame(StepFrame):
 
 
 def frame_of(fault: type[Fault[Any]]) -> type[StepFrame]:
-    """Return the frame of a kind's steps: only what lasts must say how long."""
-    return StepFrame if fault.lasts else MomentFrame
+    """Return the frame of a kind's steps: only what always lasts must always say how long."""
+    return StepFrame if fault.lasts is Fault.lasts else MomentFrame
 
 
 FRAME_KEYS = ("kind", *(field.alias or name for name, field in StepFrame.model_fields.items()))
@@ -189,6 +189,8 @@ def _read_step(sheet: Sheet, at: Path, raw: Any, faults: FaultRegistry, folder: 
     own = {key: raw[key] for key in raw if key not in FRAME_KEYS}
     frame = sheet.check(frame_of(cls) if cls else StepFrame, {k: raw[k] for k in FRAME_KEYS[1:] if k in raw}, at)
     fault = sheet.check(cls, own, at, context={"folder": folder}, beside=FRAME_KEYS) if cls else None
+    if frame and fault and fault.lasts and not frame.for_:
+        sheet.wrong((*at, "for"), f"is missing: with these parameters a {fault.kind} lasts")
     return FaultStep(fault, frame.on, frame.at, frame.for_, frame.start, frame.min_hosts) if frame and fault else None
 
 
