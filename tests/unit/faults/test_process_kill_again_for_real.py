@@ -65,12 +65,6 @@ def test_one_whose_supervisor_gave_up_is_not_clean_and_a_restart_brings_it_back(
     standing.fuse.disarm()
 
 
-def test_without_its_fuse_the_killing_ends(host: Target) -> None:
-    standing = Standing(host, again())
-    host.run(f"rm -r {standing.fuse.folder}")
-    standing.eventually(standing.is_reverted)
-
-
 def test_how_often_has_a_floor() -> None:
     with pytest.raises(ValidationError, match=r"greater than or equal to 0\.2"):
         ProcessKill.model_validate({"match": "x", "every": "50ms"})
