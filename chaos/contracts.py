@@ -277,8 +277,11 @@ class Cause(BaseModel, ABC):
     """What letting go itself does to the traffic; it is kept apart from recovery."""
     shade: ClassVar[str] = "#d9822b"
     """The colour of its band in a chart."""
-    lasts: ClassVar[bool] = True
-    """False for one that is over once applied (a kill): it needs no `for`."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is there for a while; one that is over once applied (a kill) needs no `for`."""
+        return True
 
 
 class LoadChange(Cause):

@@ -268,7 +268,11 @@ class Impairment(Fault[Seen]):
         if held is None or not self.is_applied(before, now):
             return Dose({}, False, f"no such {self.qdisc_kind} on {self.interface} at the end of the fault")
         counted = {"packets": float(held.packets), "dropped": float(held.dropped)}
-        why = "" if held.packets or held.dropped else f"no packet of {self.interface} went through it, so it affected nothing"
+        why = (
+            ""
+            if held.packets or held.dropped
+            else f"no packet of {self.interface} went through it, so it affected nothing"
+        )
         return Dose({**self.achieved(held), **counted}, held.packets > 0, why)
 
 

@@ -81,7 +81,8 @@ class InEnvironment(Form):
 
     def is_on_its_way(self, before: Seen, now: Seen) -> bool:
         """The drop-in is there, and the unit has begun another run or is about to."""
-        return now.due and (now.unit.moves or self.is_applied(before, now))
+        # a process has its environment once it has become its program, a moment after systemd calls the unit active
+        return now.due and (now.unit.moves or _setting.has_new_run(before, now))
 
     def is_applied(self, before: Seen, now: Seen) -> bool:
         """Another run of the unit has the variable."""

@@ -30,7 +30,6 @@ class Burst(LoadChange):
     example: ClassVar[str] = "{kind: burst, at: 5s, for: 10s, times: 3}"
     release: ClassVar[str] = "the requests on top end; those that are out, or wait, are still to be answered"
     shade: ClassVar[str] = "#4c78a8"
-    lasts: ClassVar[bool] = False
 
     times: float | None = Field(None, description="how many times the load's own rate", gt=1, le=1000)
     to: Rate | None = Field(None, description="up to which rate, over whatever the load's own is", gt=0, le=1e6)
@@ -44,6 +43,11 @@ class Burst(LoadChange):
             raise ValueError("must say exactly one of times, to, requests")
         return self
 
+    @property
+    def lasts(self) -> bool:
+        """A rate needs some time; so many requests may come at once."""
+        return self.requests is None
+
     def overlay(self, load: LoadView) -> Overlay:
         """Return the requests that come on top."""
         if load.tokens:
@@ -51,8 +55,6 @@ class Burst(LoadChange):
             raise Misfit((), text)
         if self.requests is not None:
             return Overlay(begin=load.begin, end=load.end, requests=self.requests)
-        if load.end <= load.begin:
-            raise Misfit(("for",), "is missing; a rate needs some time")
         extra = tuple(self._on_top(piece) for piece in load.rates)
         if not any(piece.first + piece.last for piece in extra):
             raise Misfit((), f"adds nothing: the load is at {load.mean_rate:g}/s then")

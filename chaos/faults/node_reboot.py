@@ -32,7 +32,11 @@ class NodeReboot(Down):
     kind: ClassVar[str] = "node_reboot"
     example: ClassVar[str] = "{kind: node_reboot, on: worker-1}"
     shade: ClassVar[str] = "#a63d2f"
-    lasts: ClassVar[bool] = False
+
+    @property
+    def lasts(self) -> bool:
+        """It is over once it is down."""
+        return False
 
     def apply(self, before: Power) -> list[Action]:
         """Reset it, if it is still in the boot that was read."""

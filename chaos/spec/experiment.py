@@ -93,10 +93,11 @@ class LoadMomentFrame(LoadFrame):
 
 
 def frame_of(cause: type[Cause]) -> type[StepFrame | LoadFrame]:
-    """Return the frame of a kind's steps: only what lasts must say how long, and only what acts on hosts on which."""
+    """Return the frame of a kind's steps: what always lasts must always say how long, what acts on hosts on which."""
+    always = cause.lasts is Cause.lasts
     if issubclass(cause, LoadChange):
-        return LoadFrame if cause.lasts else LoadMomentFrame
-    return StepFrame if cause.lasts else MomentFrame
+        return LoadFrame if always else LoadMomentFrame
+    return StepFrame if always else MomentFrame
 
 
 FRAME_KEYS = ("kind", *(field.alias or name for name, field in StepFrame.model_fields.items()))
@@ -240,6 +241,8 @@ def _read_step(
     own = {key: raw[key] for key in raw if key not in FRAME_KEYS}
     frame = sheet.check(frame_of(cls) if cls else StepFrame, {k: raw[k] for k in FRAME_KEYS[1:] if k in raw}, at)
     fault = sheet.check(cls, own, at, context={"folder": folder}, beside=FRAME_KEYS) if cls else None
+    if frame and fault and fault.lasts and not frame.for_:
+        sheet.wrong((*at, "for"), f"is missing: with these parameters a {fault.kind} lasts")
     if isinstance(frame, StepFrame) and isinstance(fault, Fault):
         return FaultStep(fault, frame.on, frame.at, frame.for_, frame.start, frame.min_hosts)
     return LoadStep(fault, frame.at, frame.for_) if frame and isinstance(fault, LoadChange) else None

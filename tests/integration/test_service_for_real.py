@@ -11,6 +11,7 @@ from chaos.contracts import Fault
 from chaos.faults.service import Service, Units
 from chaos.run.fuse import Fuse, Undo
 from chaos.run.injector import read
+from chaos.run.sweep import MARKS, sweep
 from chaos.targets.local import LocalTarget
 from tests.integration.booted_host import wait_until
 
@@ -104,6 +105,25 @@ def test_a_restart_is_another_run_and_is_one_however_often_it_is_asked_for(host:
     host.run("kill -9 $(systemctl show --value -p MainPID gd-web)")
     wait_until(lambda: fault.dose(before, read(host, fault.reading())).achieved == {"restarts": 2.0})
     becomes(host, fault, fault.is_reverted, before)
+
+
+def test_a_masked_one_is_not_started_by_anybody_and_runs_again_in_the_end(host: LocalTarget) -> None:
+    fault = Service(unit="gd-web", action="mask")
+    before, undo = ready(host, fault)
+    for _ in range(2):
+        act(host, fault, before)
+        becomes(host, fault, fault.is_applied, before)
+    wait_until(lambda: fault.dose(before, read(host, fault.reading())).confirmed)
+    assert "Assertion failed" in host.run("systemctl start gd-web 2>&1", check=False).stdout
+    assert not answers(host)
+    assert host.run(undo.clean, check=False).status != 0
+    (mark,) = (mark for mark in MARKS if mark.name == "undo that is due")
+    assert [found.gone for found in sweep(host, [mark], remove=True)] == [True]
+    becomes(host, fault, fault.is_reverted, before)
+    assert host.run(undo.clean, check=False).status == 0
+    host.run(undo.do)
+    assert is_active(host, "gd-web", "gd-needs", "gd-idle") == ["active", "active", "inactive"]
+    assert host.run("ls -d /run/systemd/system/gd-web.service.d /run/gameday/undos; true").stdout == ""
 
 
 def test_what_would_start_it_again_is_stopped_with_it(host: LocalTarget) -> None:

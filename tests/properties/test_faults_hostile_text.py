@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chaos.contracts import LinkState, PlantQdisc, UprootQdisc
-from chaos.faults.process_kill import ProcessKill
+from chaos.faults.process_kill import ProcessKill, Seen
 from chaos.kernel import AtRoot, Flow, Process, Qdisc
 from chaos.targets import _tc
 from chaos.testing import FakeTarget
@@ -72,15 +72,15 @@ def test_reading_an_interface_is_sh_whatever_its_name(interface: str) -> None:
 def test_a_command_line_is_one_word_of_the_condition(command: str) -> None:
     """The command lines on a host are somebody else's text."""
     fault = ProcessKill(match="x")
-    (action,) = map(HOST.render, fault.revert((Process(7, 70, "S", command),)))
+    (action,) = map(HOST.render, fault.revert(Seen((Process(7, 70, "S", command),))))
     *_, call = action.until.partition("}\nruns ")
     assert shlex.split(call) == [command, "1"]
 
 
 @given(HOSTILE)
 def test_a_pattern_never_reaches_the_host(pattern: str) -> None:
-    fault = ProcessKill.model_construct(match=pattern, signal="KILL", restart="")
-    before = (Process(7, 70, "S", "sleep 9"),)
+    fault = ProcessKill.model_construct(match=pattern, signal="KILL", every=None, restart="")
+    before = Seen((Process(7, 70, "S", "sleep 9"),))
     scripts = [HOST.render(action) for action in (*fault.apply(before), *fault.revert(before))]
     plain = ProcessKill(match="x")
     assert scripts == [HOST.render(action) for action in (*plain.apply(before), *plain.revert(before))]

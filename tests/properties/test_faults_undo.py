@@ -140,4 +140,4 @@ def visible(host: FakeTarget, fault: Fault[Any]) -> Any:
 
 def visible_before(state: Any, fault: Fault[Any]) -> Any:
     """What must be the same to the letter; a killed process comes back under another number."""
-    return sorted(process.command for process in state) if fault.kind == "process_kill" else state
+    return sorted(process.command for process in state.processes) if fault.kind == "process_kill" else state

@@ -122,5 +122,5 @@ def test_a_title_that_was_padded_is_recognised(start: Start) -> None:
     start("sh", "-c", "while :; do read -r x; done </dev/zero", "it's $(id)   ")
     fault = ProcessKill(match=r"it's \$\(id\)")
     before = read(HOST, fault.reading())
-    assert len(before) == 1
+    assert len(before.processes) == 1
     assert is_clean(undo_of(fault, before))

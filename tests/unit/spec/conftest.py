@@ -33,7 +33,10 @@ class Kill(Toy):
     """Over once applied."""
 
     kind: ClassVar[str] = "kill"
-    lasts: ClassVar[bool] = False
+
+    @property
+    def lasts(self) -> bool:
+        return False
 
 
 @pytest.fixture
