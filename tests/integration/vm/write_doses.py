@@ -12,7 +12,7 @@ from chaos import catalog, lab
 from chaos.contracts import Target
 from chaos.run.connect import target_of
 from chaos.spec.inventory import load_inventory
-from tests.integration.vm.host_doses import HOLD, HOST_DOSES, measure_host
+from tests.integration.vm.host_doses import HOLD, HOST_DOSES, LONGEST, measure_host
 from tests.integration.vm.netem_doses import DOSES, Dose, Measured, measure, wired
 from tests.integration.vm.soft_roce import Written, soft_roce
 
@@ -36,8 +36,9 @@ Written by `scripts/doses`.
 
 _HOST = """## The host itself
 
-A VM host of the lab (Linux {kernel}, one core) in software emulation, by what its kernel says after {hold:.0f} s. Its
-disk is no block device, so `disk_io` and `disk_throttle` are not among them. Written by `scripts/doses`.
+A VM host of the lab (Linux {kernel}, one core) in software emulation, by what its kernel says after {hold:.0f} to
+{longest:.0f} s: what starting a program costs counts in. Its disk is no block device, so `disk_io` and `disk_throttle`
+are not among them. Written by `scripts/doses`.
 
 | fault | measured | asked | found | may be off by | |
 | --- | --- | --- | --- | --- | --- |
@@ -94,7 +95,7 @@ def qdiscs(target: Target) -> Iterator[str]:
 
 def host(target: Target) -> Iterator[str]:
     """Yield the text about faults of the host itself."""
-    yield _HOST.format(kernel=target.run("uname -r").stdout.strip(), hold=HOLD)
+    yield _HOST.format(kernel=target.run("uname -r").stdout.strip(), hold=HOLD, longest=LONGEST)
     for dose in HOST_DOSES:
         asked, found = measure_host(target, dose)
         figures = [asked, found, dose.allowed if asked is not None else None]
