@@ -1,7 +1,7 @@
 """What faults of a host itself come to on a VM host: what its kernel says of it, beside what was asked.
 
-Nothing of it is read from what was asked for: a share of a core is the cgroup's usage, memory is /proc/meminfo, a
-stopped process is the kernel's state of it, a clock is read beside CLOCK_MONOTONIC_RAW.
+Nothing of it is read from what was asked for: a share of a core is the cgroup's usage, a stopped process
+is the kernel's state of it, a clock is read beside CLOCK_MONOTONIC_RAW.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ class HostDose:
 
 HOST_DOSES = (
     *(HostDose("cpu", {"cores": 1, "share": f"{share}%"}, "cpu_share", "%", 0.02) for share in (20, 50, 80)),
-    *(HostDose("memory", {"take": f"{size}MB"}, "memory_taken_bytes", "MB", 0.01 * size * 1e6) for size in (32, 48)),
-    HostDose("memory_bandwidth", {"processes": 1, "buffer": "16MiB"}, "copied_bytes_per_s", "GB/s", 0),
     HostDose("process_pause", {"match": _ENGINE}, "paused", "%", 0),
     HostDose("clock", {"offset": "30s"}, "offset_s", "s", 0.05),
     HostDose("clock", {"offset": "30s", "direction": "behind"}, "offset_s", "s", 0.05),

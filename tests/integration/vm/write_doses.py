@@ -17,7 +17,7 @@ from tests.integration.vm.netem_doses import DOSES, Dose, Measured, measure, wir
 from tests.integration.vm.soft_roce import Written, soft_roce
 
 PAGE = Path(__file__).parents[3] / "docs" / "doses.md"
-_SCALES = {"ms": 1e3, "s": 1.0, "%": 1e2, "kB": 1e-3, "MB": 1e-6, "MB/s": 1e-6, "GB/s": 1e-9}
+_SCALES = {"ms": 1e3, "s": 1.0, "%": 1e2, "kB": 1e-3, "MB/s": 1e-6}
 _HEAD = """# Doses
 
 What each fault was asked for, and what was measured of it through the host.
@@ -37,8 +37,8 @@ Written by `scripts/doses`.
 _HOST = """## The host itself
 
 A VM host of the lab (Linux {kernel}, one core) in software emulation, by what its kernel says after {hold:.0f} to
-{longest:.0f} s: what starting a program costs counts in. Its disk is no block device, so `disk_io` and `disk_throttle`
-are not among them. Written by `scripts/doses`.
+{longest:.0f} s: what starting a program costs counts in. It has little memory, and its disk is no block device, so those
+kinds are not among them. Written by `scripts/doses`.
 
 | fault | measured | asked | found | may be off by | |
 | --- | --- | --- | --- | --- | --- |
