@@ -37,8 +37,7 @@ Written by `scripts/doses`.
 _HOST = """## The host itself
 
 A VM host of the lab (Linux {kernel}, one core) in software emulation, by what its kernel says after {hold:.0f} to
-{longest:.0f} s: what starting a program costs counts in. It has little memory, and its disk is no block device, so those
-kinds are not among them. Written by `scripts/doses`.
+{longest:.0f} s: what starting a program costs counts in. Written by `scripts/doses`.
 
 | fault | measured | asked | found | may be off by | |
 | --- | --- | --- | --- | --- | --- |
