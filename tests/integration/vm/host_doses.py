@@ -1,8 +1,4 @@
-"""What faults of a host itself come to on a VM host: what its kernel says at the end of ten seconds, beside the asked.
-
-Nothing of it is read from what was asked for: a share of a core is the cgroup's usage, memory is /proc/meminfo, a
-stopped process is the kernel's state of it, a clock is read beside CLOCK_MONOTONIC_RAW.
-"""
+"""What a share of a core comes to on a VM host, by what its kernel says of the cgroup, beside what was asked."""
 
 from __future__ import annotations
 
@@ -15,8 +11,7 @@ from chaos import catalog
 from chaos.contracts import Target
 from tests.unit.faults.payload_hosts import Standing
 
-HOLD = 10.0  # s
-_ENGINE = r"^\S+ -S -m chaos.lab.appliance worker --name worker-1 "
+HOLD, LONGEST = 8.0, 60.0  # s
 
 
 @dataclass(frozen=True)
@@ -34,26 +29,17 @@ class HostDose:
         return asked is None or abs(found - asked) <= self.allowed
 
 
-HOST_DOSES = (
-    *(HostDose("cpu", {"cores": 1, "share": f"{share}%"}, "cpu_share", "%", 0.02) for share in (20, 50, 80)),
-    *(HostDose("memory", {"take": f"{size}MB"}, "memory_taken_bytes", "MB", 0.01 * size * 1e6) for size in (32, 48)),
-    HostDose("memory_bandwidth", {"processes": 1, "buffer": "16MiB"}, "copied_bytes_per_s", "GB/s", 0),
-    HostDose("process_pause", {"match": _ENGINE}, "paused", "%", 0),
-    HostDose("clock", {"offset": "30s"}, "offset_s", "s", 0.05),
-    HostDose("clock", {"offset": "30s", "direction": "behind"}, "offset_s", "s", 0.05),
-    HostDose("clock", {"drift": "5%"}, "drift_ratio", "%", 0.001),
-)
+HOST_DOSES = (*(HostDose("cpu", {"cores": 1, "share": f"{share}%"}, "cpu_share", "%", 0.02) for share in (20, 50, 80)),)
 
 
-def measure_host(target: Target, dose: HostDose, attempts: int = 3) -> tuple[float | None, float]:
-    """Return what was asked and what was found; measured again where it is off, since a machine may be too busy."""
+def measure_host(target: Target, dose: HostDose) -> tuple[float | None, float]:
+    """Return what was asked and what was found, at the latest after LONGEST; a program's start costs time too."""
     standing = Standing(target, catalog.faults().get(dose.kind).model_validate(dose.given))
+    asked, end = standing.fault.asked().get(dose.quantity), time.monotonic() + LONGEST
     try:
         time.sleep(HOLD)
-        found = standing.dose().achieved[dose.quantity]
+        while not dose.is_within(asked, found := standing.dose().achieved[dose.quantity]) and time.monotonic() < end:
+            time.sleep(1)
     finally:
         standing.undo()
-    asked = standing.fault.asked().get(dose.quantity)
-    if attempts > 1 and not dose.is_within(asked, found):
-        return measure_host(target, dose, attempts - 1)
     return asked, found
