@@ -214,7 +214,7 @@ def load_experiment(
     )
     if experiment:
         _check_load(sheet, experiment)
-        _check_changes(sheet, experiment)
+        _check_changes(sheet, experiment, steps)
         _check_abort(sheet, experiment)
     sheet.close(SpecError)
     assert experiment is not None, "the sheet raises when a model has mistakes"
@@ -243,6 +243,7 @@ def _read_step(
     fault = sheet.check(cls, own, at, context={"folder": folder}, beside=FRAME_KEYS) if cls else None
     if frame and fault and fault.lasts and not frame.for_:
         sheet.wrong((*at, "for"), f"is missing: with these parameters a {fault.kind} lasts")
+        return None
     if isinstance(frame, StepFrame) and isinstance(fault, Fault):
         return FaultStep(fault, frame.on, frame.at, frame.for_, frame.start, frame.min_hosts)
     return LoadStep(fault, frame.at, frame.for_) if frame and isinstance(fault, LoadChange) else None
@@ -288,15 +289,16 @@ def _check_load(sheet: Sheet, experiment: Experiment) -> None:
         sheet.wrong(("load", "interval"), why)
 
 
-def _check_changes(sheet: Sheet, experiment: Experiment) -> None:
+def _check_changes(sheet: Sheet, experiment: Experiment, steps: dict[int, FaultStep | LoadStep]) -> None:
     """Note each change that the load can't have."""
-    if not experiment.load_steps:
+    changes = tuple((index, step) for index, step in steps.items() if isinstance(step, LoadStep))
+    if not changes:
         return
     try:
         rates = experiment.rates(experiment.seed)
     except InputError:
         return  # what is wrong with a trace is noted with the load
-    for at, text in mistakes(experiment.load_steps, experiment.load, rates):
+    for at, text in mistakes(changes, experiment.load, rates):
         sheet.wrong(at, text)
     for index, step in experiment.load_steps:
         if step.at >= experiment.timeline.observe:
