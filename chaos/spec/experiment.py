@@ -300,7 +300,7 @@ def _check_changes(sheet: Sheet, experiment: Experiment, steps: dict[int, FaultS
         return  # what is wrong with a trace is noted with the load
     for at, text in mistakes(changes, experiment.load, rates):
         sheet.wrong(at, text)
-    for index, step in experiment.load_steps:
+    for index, step in changes:
         if step.at >= experiment.timeline.observe:
             sheet.wrong(("faults", index, "at"), "begins as the observation ends; nothing of it would be sent")
 
