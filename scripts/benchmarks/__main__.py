@@ -1,4 +1,8 @@
-"""`python -m scripts.benchmarks [NAME...] [--hour]`: run the benchmarks; all of them write docs/bench.md."""
+"""`python -m scripts.benchmarks [NAME...] [--hour]`: run the benchmarks of the load, which write docs/bench.md.
+
+`fleet`, which wants a machine for itself for a quarter of an hour, is run by its name and writes docs/bench-fleet.md.
+Any others that are named are shown, and no page is kept.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +23,15 @@ BENCHMARKS: dict[str, Callable[[Bench], Result]] = {
     "memory": memory.measure,
     "fleet": fleet.measure,
 }
-_PAGE = ROOT / "docs" / "bench.md"
+_OF_THE_LOAD = [name for name in BENCHMARKS if name != "fleet"]
+_PAGES = {(): "bench.md", ("fleet",): "bench-fleet.md"}
 
 
 def main() -> int:
     """Run what was asked for, show the page, and keep it when it is whole. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all when none is named")
+    known = ", ".join(BENCHMARKS)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {known}; those of the load when none is named")
     parser.add_argument("--hour", action="store_true", help="watch the memory for the whole hour")
     asked = parser.parse_args()
     if unknown := [name for name in asked.names if name not in BENCHMARKS]:
@@ -39,15 +45,14 @@ def _run(names: list[str], hour: bool) -> int:
     others = machine.Others(cores)
     bench = Bench(*cores, hour=hour)
     try:
-        results = [BENCHMARKS[name](bench) for name in names or BENCHMARKS]
+        results = [BENCHMARKS[name](bench) for name in names or _OF_THE_LOAD]
     except BenchError as error:
         sys.stderr.write(f"scripts/bench: {error}\n")
         return 1
     text = page(results, machine.facts(cores, others), " ".join(["scripts/bench", *names, *["--hour"] * hour]))
     sys.stdout.write(text)
-    if not names:
-        _PAGE.parent.mkdir(exist_ok=True)
-        _PAGE.write_text(text, encoding="utf-8")
+    if kept := _PAGES.get(tuple(names)):
+        (ROOT / "docs" / kept).write_text(text, encoding="utf-8")
     return 0
 
 

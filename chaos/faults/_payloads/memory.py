@@ -18,6 +18,7 @@ from pathlib import Path
 
 MIB = 1 << 20
 STEP = 16 * MIB
+GRAIN = 1 << 16  # bytes; whole pages, on every machine there is
 NEAR = 0.002  # of MemTotal, or of what is to be taken
 FIRST_WORD = 3.0  # s: whoever started it waits no longer for the target
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -36,7 +37,7 @@ def own() -> int:
 
 
 class Held:
-    """What is taken: mappings of whole MiB."""
+    """What is taken: mappings of whole grains."""
 
     def __init__(self) -> None:
         self.parts: list[mmap.mmap] = []
@@ -51,7 +52,8 @@ class Held:
         del start  # or it could never be closed
         for at in range(0, size, MIB):
             self.window = (self.window + 7919) % MIB
-            part[at : at + MIB] = self.random[self.window : self.window + MIB]
+            end = min(MIB, size - at)
+            part[at : at + end] = self.random[self.window : self.window + end]
         self.parts.append(part)
 
     def give(self, size: int) -> None:
@@ -79,13 +81,13 @@ def main(kind: str, target: float, floor: int) -> None:
             held.give(1 << 62)
             sys.exit(f"MemAvailable fell to {available >> 20} MiB, below the floor of {floor >> 20} MiB")
         more = missing(kind, target, total, available)
-        near = max(MIB, NEAR * (target if kind == "taken" else total))
-        step = int(min(more, STEP, (available - floor) / 4)) // MIB * MIB
+        near = max(GRAIN, NEAR * (target if kind == "taken" else total))
+        step = int(min(more, STEP, (available - floor) / 4)) // GRAIN * GRAIN
         if step > 0:
             held.take(step)
         elif more < -near:
             held.give(-int(more))
-        report = f"held={own() // MIB * MIB} reached={int(abs(more) <= near)}\n"
+        report = f"held={own() // GRAIN * GRAIN} reached={int(abs(more) <= near)}\n"
         if report != said and (said or abs(more) <= near or time.monotonic() > began + FIRST_WORD):
             said = report
             sys.stdout.write(report)

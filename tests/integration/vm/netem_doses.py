@@ -112,8 +112,10 @@ if len(came) > 100:
     within = [at for at in came if start <= at <= end]
     said["stretch"] = (end - start) / 1e9
     if len(within) > 1:
-        said["rate"] = (len(within) - 1) * (size + 42) * 1e9 / (within[-1] - within[0])
         pauses = [b - a for a, b in zip(within, within[1:]) if b - a > 4e6]
+        after = [i for i in range(1, len(within)) if within[i] - within[i - 1] > 4e6]
+        first, last = (after[0], after[-1]) if len(after) > 1 else (0, len(within) - 1)  # from slot to slot, if any
+        said["rate"] = (last - first) * (size + 42) * 1e9 / (within[last] - within[first])
         said["pause"] = median(pauses) / 1e9 if pauses else 0
 print(json.dumps(said))
 """
