@@ -9,6 +9,7 @@ what the payload says. A host has so many files and ports; more than those is ob
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -63,9 +64,9 @@ class ClientFault(_payload.PayloadFault):
     url: Template = Field(description="whom they connect to, like http://{gateway}:80/; in the clear")
 
     @property
+    @abstractmethod
     def most(self) -> int:
         """How many connections are open at most."""
-        raise NotImplementedError
 
     def bind(self, host: HostView) -> Self:
         """Fill the hosts' addresses in. Raises Misfit for a name that nobody has, or that has no address."""
