@@ -12,7 +12,7 @@ from chaos import catalog, lab
 from chaos.contracts import Target
 from chaos.run.connect import target_of
 from chaos.spec.inventory import load_inventory
-from tests.integration.vm.host_doses import HOLD, HOST_DOSES, LONGEST, measure_host
+from tests.integration.vm.host_doses import HOLD, HOST_DOSES, measure_host
 from tests.integration.vm.netem_doses import DOSES, Dose, Measured, measure, wired
 from tests.integration.vm.soft_roce import Written, soft_roce
 
@@ -36,8 +36,8 @@ Written by `scripts/doses`.
 
 _HOST = """## The host itself
 
-A VM host of the lab (Linux {kernel}, one core) in software emulation, by what its kernel says after {hold:.0f} to
-{longest:.0f} s: what starting a program costs counts in. Written by `scripts/doses`.
+A VM host of the lab (Linux {kernel}, one core) in software emulation, by what its kernel says after {hold:.0f} s:
+what starting a program costs counts in. Written by `scripts/doses`.
 
 | fault | measured | asked | found | may be off by | |
 | --- | --- | --- | --- | --- | --- |
@@ -94,7 +94,7 @@ def qdiscs(target: Target) -> Iterator[str]:
 
 def host(target: Target) -> Iterator[str]:
     """Yield the text about faults of the host itself."""
-    yield _HOST.format(kernel=target.run("uname -r").stdout.strip(), hold=HOLD, longest=LONGEST)
+    yield _HOST.format(kernel=target.run("uname -r").stdout.strip(), hold=HOLD)
     for dose in HOST_DOSES:
         asked, found = measure_host(target, dose)
         figures = [asked, found, dose.allowed if asked is not None else None]
